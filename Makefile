@@ -1,0 +1,34 @@
+# `make repro` rebuilds everything, `make test` checks it. Each creates .venv when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test lint bench doctor clean
+
+repro: .venv/ready
+	dvc repro
+	python -m pipeline.finish
+
+test: .venv/ready
+	ruff check .
+	ruff format --check .
+	python -m pytest
+
+bench: .venv/ready
+	python -m bench
+
+doctor: .venv/ready
+	python -m pipeline.doctor
+
+# The OpenMMLab packages come without their dependencies: chumpy does not build in isolation and
+# xtcocotools' wheels are for numpy 1. Nothing here needs either; what is needed at run time stands
+# in requirements.txt.
+.venv/ready: requirements.txt requirements-openmmlab.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-openmmlab.txt
+	touch $@
+
+clean:
+	rm -rf work

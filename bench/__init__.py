@@ -1,0 +1,1 @@
+"""Measured ratios against what a user would run instead."""

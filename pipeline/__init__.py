@@ -1,0 +1,1 @@
+"""What all stages share: parameters, configuration, paths, joints, console, errors."""

@@ -1,0 +1,118 @@
+"""Where everything lies: one function per kind of file, relative to the project folder."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+WORK = Path("work")
+
+
+def data_root() -> Path:
+    """Return the folder that holds the datasets: `REID_DATA_ROOT`, or `data/raw`."""
+    return Path(os.environ.get("REID_DATA_ROOT", "data/raw"))
+
+
+def dataset_root(dataset: str) -> Path:
+    """Return the folder of one dataset, as its owners distribute it."""
+    # walkers are made by a stage of this pipeline, so they stay where DVC expects them.
+    return Path("data/raw/walkers") if dataset == "walkers" else data_root() / dataset
+
+
+def index_file(dataset: str) -> Path:
+    """Return the tracklet index."""
+    return Path(f"data/index/{dataset}.parquet")
+
+
+def pose2d_dir(dataset: str) -> Path:
+    """Return the folder of 2D joints."""
+    return Path(f"data/pose2d/{dataset}")
+
+
+def pose3d_dir(dataset: str) -> Path:
+    """Return the folder of 3D joints."""
+    return Path(f"data/pose3d/{dataset}")
+
+
+def shards_dir(dataset: str) -> Path:
+    """Return the folder of shards."""
+    return Path(f"data/shards/{dataset}")
+
+
+def weights_dir(model: str) -> Path:
+    """Return the folder of one set of weights."""
+    return Path(f"data/weights/{model}")
+
+
+def stage1_file(dataset: str) -> Path:
+    """Return the weights published by stage 1."""
+    return Path(f"models/{dataset}/stage1.safetensors")
+
+
+def stage2_file(dataset: str) -> Path:
+    """Return the weights published by stage 2."""
+    return Path(f"models/{dataset}/stage2.safetensors")
+
+
+def features_file(dataset: str) -> Path:
+    """Return the table of tracklet features."""
+    return Path(f"data/features/{dataset}.parquet")
+
+
+def baselines_file(dataset: str) -> Path:
+    """Return the table of baseline features, scored beside the model's."""
+    return Path(f"data/features/{dataset}_baselines.parquet")
+
+
+def report_dir(dataset: str) -> Path:
+    """Return the folder of scores and pictures."""
+    return Path(f"reports/{dataset}")
+
+
+def work_dir(stage: str, dataset: str, fingerprint: str) -> Path:
+    """Return the scratch folder of unfinished work, named after what decides the bytes."""
+    return WORK / stage / dataset / fingerprint
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def write_atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path`, which takes its name when the block succeeds.
+
+    A reader sees the old file or the whole new one, whatever happens in between.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish_dir(made: Path, final: Path) -> None:
+    """Rename a finished folder to its final name, replacing what stood there.
+
+    Both must be on one file system; `work/` and `data/` of a project are.
+    """
+    for file in made.rglob("*"):
+        if file.is_file():
+            _fsync(file)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.replace(old)
+    made.replace(final)
+    _fsync(final.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""The only truth about columns: the Arrow schemas of every table the pipeline writes.
+
+Frame tables (`POSE2D`, `POSE3D`, `SHARD`) hold one row per frame, sorted by split, pid, tracklet
+and frame. They lie in files `<split>-00000.parquet`; a tracklet never crosses a file.
+"""
+
+from enum import IntEnum
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import PipelineError
+
+VERSION = "1"
+ROW_GROUP_FRAMES = 256
+SPLITS = ("train", "val", "query", "gallery")
+
+
+class Status(IntEnum):
+    """How a frame fared. Bad frames keep their row, so that nothing shifts."""
+
+    OK = 0
+    MISSING = 1
+    UNREADABLE = 2
+    LOW_SCORE = 3
+
+
+def _floats(length: int) -> pa.DataType:
+    return pa.list_(pa.float32(), length)
+
+
+_KEY = [
+    pa.field("tracklet", pa.string()),
+    pa.field("pid", pa.int32()),
+    pa.field("camid", pa.int16()),
+    pa.field("split", pa.string()),
+    pa.field("frame", pa.int32()),
+    pa.field("frame_number", pa.int32()),
+]
+_IMAGE = [
+    pa.field("path", pa.string()),
+    pa.field("width", pa.int16()),
+    pa.field("height", pa.int16()),
+]
+_JOINTS_2D = [pa.field("xy_px", _floats(34)), pa.field("score", _floats(17))]
+_JOINTS_3D = [pa.field("xyz", _floats(51)), pa.field("bridged", pa.bool_())]
+_STATUS = [pa.field("status", pa.int8())]
+
+INDEX = pa.schema(
+    [
+        pa.field("tracklet", pa.string()),
+        pa.field("pid", pa.int32()),
+        pa.field("camid", pa.int16()),
+        pa.field("split", pa.string()),
+        pa.field("frames", pa.list_(pa.string())),
+        pa.field("frame_numbers", pa.list_(pa.int32())),
+        pa.field("clothes", pa.int16()),
+    ]
+)
+POSE2D = pa.schema([*_KEY, *_IMAGE, *_JOINTS_2D, *_STATUS])
+POSE3D = pa.schema([*_KEY, *_JOINTS_3D, *_STATUS])
+SHARD = pa.schema(
+    [*_KEY, *_IMAGE, *_JOINTS_2D, *_JOINTS_3D, pa.field("jpeg", pa.binary()), *_STATUS]
+)
+
+
+def features(channels: int) -> pa.Schema:
+    """Return the schema of a feature table with `channels` floats per tracklet."""
+    return pa.schema(
+        [
+            pa.field("tracklet", pa.string()),
+            pa.field("pid", pa.int32()),
+            pa.field("camid", pa.int16()),
+            pa.field("split", pa.string()),
+            pa.field("clothes", pa.int16()),
+            pa.field("trial", pa.int8()),
+            pa.field("feature", _floats(channels)),
+        ]
+    )
+
+
+def with_metadata(schema: pa.Schema, **metadata: object) -> pa.Schema:
+    """Return `schema` carrying its version and `metadata` as text."""
+    texts = {"schema_version": VERSION} | {key: str(value) for key, value in metadata.items()}
+    return schema.with_metadata(texts)
+
+
+def metadata(schema: pa.Schema) -> dict[str, str]:
+    """Return the text metadata of a schema read from a file."""
+    return {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+
+
+def check(path: Path, expected: pa.Schema, rebuild: str) -> pa.Schema:
+    """Read the schema of a Parquet file and compare it with the one this version writes.
+
+    Args:
+        path: A Parquet file.
+        expected: The schema it should have.
+        rebuild: The command that makes the file anew.
+
+    Returns:
+        The schema in the file, with its metadata.
+
+    Raises:
+        PipelineError: If the file is missing, no Parquet file, or of another schema or version.
+    """
+    try:
+        found = pq.read_schema(path)
+    except FileNotFoundError:
+        raise PipelineError(f"{path} is missing. Run: {rebuild}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise PipelineError(
+            f"{path} is not a readable Parquet file ({reason}). Run: {rebuild}"
+        ) from None
+    version = metadata(found).get("schema_version", "none")
+    if version != VERSION:
+        raise PipelineError(
+            f"{path} has schema version {version}, this program reads {VERSION}. Run: {rebuild}"
+        )
+    if not found.remove_metadata().equals(expected):
+        wrong = sorted(set(map(str, expected)) ^ set(map(str, found)))
+        raise PipelineError(
+            f"{path} differs from schema {VERSION} in {'; '.join(wrong) or 'column order'}. "
+            f"Run: {rebuild}"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Frames and skeletons together, in Parquet files any reader opens."""

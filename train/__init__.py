@@ -1,0 +1,1 @@
+"""CSIP-ReID: encoders, prototype fusion, skeleton-guided temporal modelling, two-stage training."""

@@ -50,7 +50,7 @@ def _xtcocotools() -> bool:
 
 
 def _mmcv_ext() -> bool:
-    """Stub mmcv's compiled operators: mmpose's edpose_head imports them, no model of ours runs them.
+    """Stub mmcv's compiled operators: edpose_head imports them, no model of ours runs them.
 
     Goes when mmcv-lite's `mmcv.ops` can be imported.
     """

@@ -24,6 +24,7 @@ class DatasetParams(Section):
     """One dataset."""
 
     format: str = Field(description="parser that reads it: a module of extract/")
+    source: str = Field(description="file or folder that tells DVC when the dataset changed")
     pose2d: str = Field(description="weights of the 2D estimator: a file of conf/weights/")
     pose3d: str = Field(description="weights of the 3D lifter: a file of conf/weights/")
     recipe: str = Field(description="knobs that replace the sections': a key under recipes")

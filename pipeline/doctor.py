@@ -1,0 +1,205 @@
+"""Check that everything this project needs is there, and say how to get what is not.
+
+Run:   python -m pipeline.doctor [--dataset mars] [--json]
+"""
+
+import contextlib
+import io
+import json
+import platform
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import console, paths
+from pipeline.cli import run
+from pipeline.errors import PipelineError
+
+INSTALL = "python -m pip install -r requirements.txt"
+INSTALL_OPENMMLAB = "python -m pip install --no-deps -r requirements-openmmlab.txt"
+LOW_DISK_GB = 20
+DECODED = 50
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked at, what was seen, and the command that mends it."""
+
+    name: str
+    ok: bool
+    seen: str
+    fix: str = ""
+
+
+def _python() -> Iterator[Check]:
+    yield Check(
+        "python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11"
+    )
+
+
+def _packages() -> Iterator[Check]:
+    from packaging.requirements import Requirement
+
+    for file, fix in (
+        ("requirements.txt", INSTALL),
+        ("requirements-openmmlab.txt", INSTALL_OPENMMLAB),
+    ):
+        for line in (paths.ROOT / file).read_text().splitlines():
+            if not line.partition("#")[0].strip():
+                continue
+            wanted = Requirement(line)
+            try:
+                version = metadata.version(wanted.name)
+            except metadata.PackageNotFoundError:
+                yield Check(wanted.name, False, "missing", fix)
+                continue
+            fits = wanted.specifier.contains(version)
+            seen = version if fits else f"{version}, tested with {wanted.specifier}"
+            yield Check(wanted.name, fits, seen, fix)
+
+
+def _opencv() -> Iterator[Check]:
+    installed = {str(d.metadata["Name"]).lower() for d in metadata.distributions()}
+    both = {"opencv-python", "opencv-python-headless"} <= installed
+    fix = f"python -m pip uninstall -y opencv-python opencv-python-headless && {INSTALL}"
+    yield Check("one OpenCV", not both, "two builds side by side" if both else "yes", fix)
+
+
+def _openmmlab() -> Iterator[Check]:
+    from pipeline.openmmlab import repair
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            done = repair()
+            import mmpose.apis  # noqa: F401
+    except (ImportError, AttributeError) as error:
+        yield Check("import mmpose", False, str(error), f"{INSTALL} && {INSTALL_OPENMMLAB}")
+        return
+    yield Check("import mmpose", True, f"with {len(done)} repairs" if done else "without repairs")
+
+
+def _device() -> Iterator[Check]:
+    import torch
+
+    found = torch.cuda.is_available()
+    seen = torch.cuda.get_device_name() if found else "none: everything runs on the CPU"
+    yield Check("GPU", True, seen)
+
+
+def _git_and_dvc() -> Iterator[Check]:
+    def ask(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    name = ask("git", "config", "user.email") and ask("git", "config", "user.name")
+    fix = "git config user.name NAME; git config user.email ADDRESS"
+    yield Check("git identity", bool(name), name or "none; dvc exp run needs one", fix)
+    version = ask(sys.executable, "-m", "dvc", "--version")
+    yield Check("dvc", bool(version), version or "does not start", INSTALL)
+    for line in ask(sys.executable, "-m", "dvc", "doctor").splitlines():
+        if line.startswith("Cache types:"):
+            kinds = line.partition(":")[2].strip().replace("https://error.dvc.org/", "")
+            yield Check("dvc cache links", True, kinds)
+
+
+def _disk() -> Iterator[Check]:
+    free_gb = shutil.disk_usage(paths.ROOT).free / 2**30
+    fix = "free some space, or move data/ and .dvc/cache to another disk and link them"
+    yield Check("free disk", free_gb > LOW_DISK_GB, f"{free_gb:.0f} GB", fix)
+
+
+def _data(dataset: str | None) -> Iterator[Check]:
+    from pipeline.params import load
+
+    params = load()
+    for name in params.datasets:
+        if dataset in (None, name):
+            root = paths.dataset_root(name)
+            fix = (
+                "dvc repro walkers"
+                if name == "walkers"
+                else f"put it into {root}: docs/datasets.md"
+            )
+            yield Check(f"dataset {name}", root.is_dir(), str(root), fix)
+            if root.is_dir():
+                yield _decode(name, root)
+    for name in params.weights:
+        folder = paths.weights_dir(name)
+        there = folder.is_dir() and any(folder.iterdir())
+        yield Check(f"weights {name}", there, str(folder), f"dvc repro weights@{name}")
+
+
+def _decode(dataset: str, root: Path) -> Check:
+    import cv2
+
+    name = f"frames of {dataset}"
+    found = [frame for frame in (_any_frame(root) for _ in range(DECODED)) if frame]
+    if not found:
+        return Check(name, False, "no image found", f"look into {root}; docs/datasets.md")
+    broken = [str(frame) for frame in found if cv2.imread(str(frame)) is None]
+    seen = f"{broken[0]} does not decode" if broken else f"{len(found)} decoded"
+    return Check(name, not broken, seen, "copy that file anew")
+
+
+def _any_frame(folder: Path) -> Path | None:
+    """Walk down at random: listing every frame of MARS to draw fifty would take minutes."""
+    while folder.is_dir():
+        inside = [path for path in folder.iterdir() if path.is_dir() or path.suffix in SUFFIXES]
+        if not inside:
+            return None
+        folder = random.choice(inside)
+    return folder
+
+
+def checks(dataset: str | None = None) -> Iterator[Check]:
+    """Yield the findings, cheap ones first; one check that breaks does not stop the rest."""
+    finders: list[Callable[[], Iterator[Check]]] = [
+        _python,
+        _packages,
+        _opencv,
+        _openmmlab,
+        _device,
+        _git_and_dvc,
+        _disk,
+        lambda: _data(dataset),
+    ]
+    for find in finders:
+        try:
+            yield from find()
+        except (ImportError, PipelineError, OSError) as error:
+            yield Check(find.__name__.strip("_"), False, str(error), INSTALL)
+
+
+def main(
+    dataset: Annotated[str | None, typer.Option(help="Look at this dataset only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check versions, GPU, DVC, disk, datasets and weights.
+
+    Every line that fails carries the command that mends it. The exit code is 1 if any does.
+    """
+    found = list(checks(dataset))
+    if as_json:
+        print(json.dumps([asdict(check) for check in found], indent=2))
+    else:
+        for check in found:
+            print(f"{'ok  ' if check.ok else 'FAIL'} {check.name:<26} {check.seen}")
+            if not check.ok:
+                print(f"     mend: {check.fix}")
+    bad = sum(not check.ok for check in found)
+    if not as_json:
+        console.say(f"{len(found) - bad} of {len(found)} checks passed")
+    raise typer.Exit(bool(bad))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -235,7 +235,8 @@ def _check(knobs: dict[str, Any], path: Path, recipe: str | None = None) -> Para
     try:
         return Params.model_validate(knobs)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is also a missing one; the misspelling is what the user wants to hear of.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         raise PipelineError(f"{path}: {_explain(first, recipe)}") from None
 
 

@@ -1,0 +1,123 @@
+"""The whole pipeline, as DVC runs it, on a tiny set in a clone of its own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+TINY = {
+    "walkers": {"identities_train": 6, "identities_test": 6, "frames": 8},
+    "stage1": {"epochs": 1},
+    "stage2": {"epochs": 1},
+}
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def would_run(project: Path) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", dvc(project, "repro", "--dry")))
+
+
+def set_knob(project: Path, section: str, knob: str, value: object) -> None:
+    file = project / "params.yaml"
+    text, found = re.subn(
+        rf"(?ms)(^{section}:\n(?:  .*\n)*?  {knob}: )\S+",
+        rf"\g<1>{value}",
+        file.read_text(),
+        count=1,
+    )
+    assert found, f"{section}.{knob}"
+    file.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone of the working tree as git would commit it, with a tiny params.yaml."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "clone"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    for section, knobs in TINY.items():
+        for knob, value in knobs.items():
+            set_knob(folder, section, knob, value)
+    dvc(folder, "repro")
+    return folder
+
+
+@pytest.mark.slow
+def test_everything_is_built_from_a_fresh_clone(project):
+    metrics = json.loads((project / "reports/walkers/metrics.json").read_text())
+    assert metrics["queries_scored"] > 0
+    assert 0 < metrics["mAP"] <= 1
+    assert set(metrics["baselines"]) == {"random", "untrained", "colour"}
+    assert "<html" in (project / "reports/walkers/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_committed_pose_weights_are_not_fitted_again(project):
+    assert "weights@walkers_pose" not in would_run(project)
+    mine = (project / "data/weights/walkers_pose").iterdir()
+    for file in mine:
+        assert file.read_bytes() == (ROOT / "data/weights/walkers_pose" / file.name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("section", "knob", "value", "expected"),
+    [
+        ("runtime", "workers", 1, set()),
+        ("stage2", "lr", "1.0e-4", {"stage2", "embed", "score", "report"}),
+        ("score", "max_rank", 20, {"score", "report"}),
+    ],
+)
+def test_a_changed_knob_runs_what_depends_on_it_and_nothing_else(
+    project, section, knob, value, expected
+):
+    before = (project / "params.yaml").read_text()
+    assert would_run(project) == set()
+    set_knob(project, section, knob, value)
+    try:
+        assert {name.removesuffix("@walkers") for name in would_run(project)} == expected
+    finally:
+        (project / "params.yaml").write_text(before)
+
+
+@pytest.mark.slow
+def test_scores_can_be_shown_and_plotted(project):
+    shown = dvc(project, "metrics", "show")
+    assert "mAP" in shown
+    page = dvc(project, "plots", "show").strip()
+    assert "dvc_plots" in page

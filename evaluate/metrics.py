@@ -4,6 +4,8 @@ The rules are those of Market-1501 (Zheng et al., ICCV 2015, section 5) and MARS
 ECCV 2016, section 5); docs/protocol.md states each with its source.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -15,6 +17,10 @@ JUNK = -1
 ClothesRule = Literal["general", "same", "changing"]
 
 
+class NoMatchError(PipelineError):
+    """No query has a match in the gallery, so there is nothing to average."""
+
+
 class Distances(Protocol):
     """A matrix of distances that can be read a few rows at a time."""
 
@@ -22,30 +28,6 @@ class Distances(Protocol):
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Return the distances of some queries to the whole gallery."""
-
-
-class CosineDistances:
-    """Cosine distances between features, computed block by block when they are read.
-
-    Equivalent to ranking by Euclidean distance on L2-normalised features.
-    """
-
-    def __init__(self, query: np.ndarray, gallery: np.ndarray) -> None:
-        """Normalise `(N, C)` query and `(M, C)` gallery features."""
-        self._query, self._gallery = normalised(query), normalised(gallery)
-        self.shape = (len(query), len(gallery))
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """Return the distances of some queries to the whole gallery."""
-        block = self._query[rows] @ self._gallery.T
-        return np.subtract(1, block, out=block)
-
-
-def normalised(features: np.ndarray) -> np.ndarray:
-    """Scale every row of `(N, C)` features to unit length; a zero row stays zero."""
-    features = np.asarray(features, dtype=np.float32)
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.maximum(norms, np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -101,8 +83,9 @@ class Retrieval:
 
     def summary(self, ranks: tuple[int, ...] = (1, 5, 10, 20)) -> dict[str, float | int]:
         """Return the numbers that papers print, as fractions, and what they count."""
-        rank_values = {f"rank{k}": float(np.nanmean(self.first_rank <= k, where=self.scored))
-                       for k in ranks}
+        rank_values = {
+            f"rank{k}": float(np.nanmean(self.first_rank <= k, where=self.scored)) for k in ranks
+        }
         return {
             "mAP": self.mean_ap,
             "mAP_trapezoid": float(np.nanmean(self.ap_trapezoid)),
@@ -128,7 +111,7 @@ def cmc_and_map(
     A gallery tracklet of the same person *and the same camera* as the query is dropped from that
     query's ranking, as in the Market-1501 and MARS protocols; so is junk (person -1).
     Distractors (person 0) stay. A query left without any match is not scored.
-    Memory is one block of rows, whatever the number of queries.
+    Memory is a few blocks of rows, whatever the number of queries.
 
     Args:
         dist: `(N, M)`, smaller is closer. Ties are broken by gallery order.
@@ -153,16 +136,127 @@ def cmc_and_map(
     _check(dist, query, gallery, clothes_rule)
     kept_columns = np.flatnonzero(gallery.pid != JUNK)
     gallery = gallery[kept_columns]
-    all_rows, all_ranks = [], []
-    for start in range(0, len(query), block_rows):
-        rows = slice(start, start + block_rows)
-        block = _block(dist, rows, kept_columns)
-        is_match, row, column = _same_person(
-            query[rows], gallery, clothes_rule, same_camera_counts
+    row, column, is_match = same_person(query, gallery, clothes_rule, same_camera_counts)
+
+    def ranks_of(start: int) -> np.ndarray:
+        block = _block(dist, slice(start, start + block_rows), kept_columns)
+        mine = slice(*np.searchsorted(row, (start, start + block_rows)))
+        r, c, counts = row[mine] - start, column[mine], is_match[mine]
+        block[r[~counts], c[~counts]] = np.inf
+        return _ranks(block, r[counts], c[counts])
+
+    # Threads, because sorting releases the interpreter lock: one block of rows each.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        ranks = list(pool.map(ranks_of, range(0, len(query), block_rows)))
+    return _average(row[is_match], np.concatenate(ranks), len(query), len(gallery), max_rank)
+
+
+def same_person(
+    query: Ids,
+    gallery: Ids,
+    clothes_rule: ClothesRule = "general",
+    same_camera_counts: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """List all pairs of a query and a gallery tracklet of one person.
+
+    Returns:
+        Query of each pair (ascending), gallery tracklet, and whether it counts as a match;
+        a pair that does not is left out of that query's ranking.
+    """
+    by_person = np.argsort(gallery.pid, kind="stable")
+    sorted_pid = gallery.pid[by_person]
+    start = np.searchsorted(sorted_pid, query.pid, side="left")
+    number = np.searchsorted(sorted_pid, query.pid, side="right") - start
+    row = np.repeat(np.arange(len(query)), number)
+    column = by_person[ranges(start, number)]
+    is_match = gallery.pid[column] != JUNK
+    if not same_camera_counts:
+        is_match &= query.camid[row] != gallery.camid[column]
+    if clothes_rule != "general":
+        same_clothes = query.clothes[row] == gallery.clothes[column]
+        is_match &= same_clothes if clothes_rule == "same" else ~same_clothes
+    return row, column, is_match
+
+
+def ranges(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Return the integers of several ranges, one range after the other.
+
+    >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    return np.arange(length.sum()) + np.repeat(start - (np.cumsum(length) - length), length)
+
+
+def _check(dist: Distances, query: Ids, gallery: Ids, clothes_rule: str) -> None:
+    if tuple(dist.shape) != (len(query), len(gallery)):
+        raise PipelineError(
+            f"The distances have shape {tuple(dist.shape)}, but there are {len(query)} queries "
+            f"and {len(gallery)} gallery tracklets."
         )
-        block[row[~is_match], column[~is_match]] = np.inf
-        all_ranks.append(_ranks(block, row[is_match], column[is_match]))
-        all_rows.append(row[is_match] + start)
-    return _average(
-        np.concatenate(all_rows), np.concatenate(all_ranks), len(query), len(gallery), max_rank
+    if clothes_rule not in get_args(ClothesRule):
+        hint = did_you_mean(clothes_rule, get_args(ClothesRule))
+        raise PipelineError(f"{clothes_rule!r} is no clothes rule. {hint}")
+    if clothes_rule != "general" and (query.clothes is None or gallery.clothes is None):
+        raise PipelineError(f"The clothes rule {clothes_rule!r} needs a clothes id per tracklet.")
+
+
+def _block(dist: Distances, rows: slice, columns: np.ndarray) -> np.ndarray:
+    """Copy some rows and columns of the distances as floats that may be overwritten."""
+    block = np.asarray(dist[rows])
+    block = block.astype(np.float64 if block.dtype == np.float64 else np.float32)
+    if not np.isfinite(block).all():
+        raise PipelineError("A distance is NaN or infinite. Look for NaN in the features.")
+    return block if len(columns) == block.shape[1] else block[:, columns]
+
+
+def _ranks(block: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return the 1-based rank of entries of `block` in their rows, best first within a row.
+
+    Only the values are sorted: sorting indices costs several times as much, and the rank of a
+    value is its place among the sorted values unless there are ties.
+    """
+    values = block[row, column]
+    ranks = np.empty(len(row), dtype=np.int64)
+    bounds = np.searchsorted(row, np.arange(len(block) + 1))
+    for i, sorted_row in enumerate(np.sort(block, axis=1)):
+        mine = slice(bounds[i], bounds[i + 1])
+        before = np.searchsorted(sorted_row, values[mine], side="left")
+        equal = np.searchsorted(sorted_row, values[mine], side="right") - before
+        for j in np.flatnonzero(equal > 1):
+            earlier = block[i, : column[mine][j]]
+            before[j] += np.count_nonzero(earlier == values[mine][j])
+        ranks[mine] = np.sort(before) + 1
+    return ranks
+
+
+def _average(
+    row: np.ndarray, rank: np.ndarray, queries: int, gallery: int, max_rank: int
+) -> Retrieval:
+    """Turn the ranks of all matches, ordered by query and rank, into averages."""
+    matches = np.bincount(row, minlength=queries)
+    if not matches.any():
+        raise NoMatchError("No query has a match in another camera: there is nothing to score.")
+    last = np.cumsum(matches)
+    is_scored = matches > 0
+    # Number of the match within its query: 1 for the best ranked, 2 for the next.
+    number = np.arange(1, len(row) + 1) - np.repeat(last - matches, matches)
+    precision = number / rank
+    before = np.divide(number - 1, rank - 1, out=np.ones(len(rank)), where=rank > 1)
+
+    def per_query(values: np.ndarray) -> np.ndarray:
+        return np.where(is_scored, values, np.nan)
+
+    number_of = np.maximum(matches, 1)
+    first_rank = np.full(queries, np.nan)
+    first_rank[is_scored] = rank[(last - matches)[is_scored]]
+    inp = np.full(queries, np.nan)
+    inp[is_scored] = matches[is_scored] / rank[last[is_scored] - 1]
+    hits = np.bincount(first_rank[is_scored].astype(np.int64), minlength=max_rank + 1)
+    return Retrieval(
+        ap=per_query(np.bincount(row, precision, queries) / number_of),
+        ap_trapezoid=per_query(np.bincount(row, (precision + before) / 2, queries) / number_of),
+        inp=inp,
+        first_rank=first_rank,
+        cmc=np.cumsum(hits)[1 : max_rank + 1] / is_scored.sum(),
+        gallery=gallery,
     )

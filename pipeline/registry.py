@@ -20,7 +20,9 @@ MODELS = _child(
     "train.fusion",
     "train.temporal",
     "train.losses",
+    "train.preprocess",
     "train.model",
+    "train.csip",
 )
 MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS)
 DATASETS = _child("dataset", root.DATASETS, "train.data")

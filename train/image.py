@@ -146,7 +146,7 @@ class CnnEncoder(VisualEncoder):
     >>> encoder = CnnEncoder("test_resnet", size=(64, 32), out_dim=16)
     >>> tokens, projected = encoder(torch.zeros(1, 3, 64, 32))
     >>> tokens.shape, projected.shape
-    (torch.Size([1, 3, 128]), torch.Size([1, 3, 16]))
+    (torch.Size([1, 3, 96]), torch.Size([1, 3, 16]))
     """
 
     def __init__(

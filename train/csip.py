@@ -1,0 +1,246 @@
+"""The model of stage 2: CSIP-ReID as it is used."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.errors import PipelineError
+from pipeline.registry import MODELS
+from train.attention import masked_mean
+from train.fusion import prototype_logits
+from train.losses import BatchHardTripletLoss, LogitScale
+from train.model import Head, Inputs, Modality, ReidModel
+
+
+@MODELS.register_module()
+class CsipModel(ReidModel):
+    """CSIP-ReID's second stage: prototypes and skeletons teach the visual encoder.
+
+    `use_prototypes`, `use_temporal` and `use_skeleton` switch its parts; with none of them it is
+    the usual visual baseline, identity and triplet losses.
+
+    >>> from train.csip import CsipModel
+    >>> visual = dict(type="CnnEncoder", name="test_resnet", size=(64, 32), out_dim=16)
+    >>> skeleton = dict(type="SkeletonGraphTransformer", dim=32, layers=1, heads=4, out_dim=16)
+    >>> model = CsipModel(visual, skeleton, classes=5)
+    >>> model(dict(frames=torch.rand(2, 4, 3, 64, 32)), mode="predict").shape
+    torch.Size([2, 208])
+    """
+
+    def __init__(
+        self,
+        visual: dict[str, Any],
+        skeleton: dict[str, Any] | None,
+        classes: int,
+        fusion: dict[str, Any] | None = None,
+        updater: dict[str, Any] | None = None,
+        temporal: dict[str, Any] | None = None,
+        use_prototypes: bool = True,
+        use_temporal: bool = True,
+        use_skeleton: bool = True,
+        id_weight: float = 0.25,
+        triplet_weight: float = 1.0,
+        margin: float = 0.3,
+        label_smoothing: float = 0.1,
+        prototype_weight: float = 1.0,
+        temperature: float = 0.07,
+        frame_weight: float = 0.125,
+        distill_weight: float = 1.0,
+        student_share: float = 0.5,
+        gradient_scale: float = 1.0,
+        modality: Modality = "visual",
+        data_preprocessor: dict[str, Any] | None = None,
+    ) -> None:
+        """Build the parts; their sizes follow from the encoders.
+
+        Args:
+            visual: Configuration of the visual encoder.
+            skeleton: Configuration of the skeleton encoder, which is never trained here.
+            classes: Training identities.
+            fusion: More settings of the `PrototypeFusion`.
+            updater: More settings of the `PrototypeUpdater`, as `layers`.
+            temporal: More settings of the `SkeletonGuidedTemporalModule`, as `heads`.
+            use_prototypes: Classify against prototypes of the identities.
+            use_temporal: Make a temporal feature.
+            use_skeleton: Let skeletons take part in both.
+            id_weight: Weight of the identity losses.
+            triplet_weight: Weight of the triplet losses.
+            margin: Of the triplet losses.
+            label_smoothing: Of the identity and frame losses.
+            prototype_weight: Weight of the prototype loss.
+            temperature: Of the prototype logits at the start; it is learnt.
+            frame_weight: Weight of the identity loss of single frames.
+            distill_weight: Weight of the distance of the student, who sees no skeleton, from the
+                guided feature.
+            student_share: Share of the student's own feature in the temporal losses, beside the
+                guided one's.
+            gradient_scale: How much of the temporal losses' gradient reaches the visual encoder.
+            modality: What `predict` describes a clip by.
+            data_preprocessor: Configuration of a `ClipPreprocessor`.
+        """
+        super().__init__(visual, skeleton if use_skeleton else None, modality, data_preprocessor)
+        self.classes, self.label_smoothing, self.gradient_scale = (
+            classes,
+            label_smoothing,
+            gradient_scale,
+        )
+        self.weights = {
+            "id": id_weight,
+            "triplet": triplet_weight,
+            "prototype": prototype_weight,
+            "frame": frame_weight,
+            "distill": distill_weight,
+        }
+        self.student_share = student_share
+        if self.skeleton is not None:
+            self.skeleton.requires_grad_(False)
+        width, dim = self.visual.width, self.visual.out_dim
+        self.heads = nn.ModuleDict(
+            {"visual": Head(width, classes), "projected": Head(dim, classes)}
+        )
+        self.triplet = BatchHardTripletLoss(margin)
+        self.fusion = self.updater = self.temporal = None
+        if use_prototypes:
+            self._check_dims(dim)
+            if use_skeleton:
+                self.fusion = _build("PrototypeFusion", fusion, dim=dim)
+            self.updater = _build("PrototypeUpdater", updater, dim=dim)
+            self.scale = LogitScale(temperature)
+            self.register_buffer("visual_prototypes", torch.zeros(classes, dim))
+            self.register_buffer("skeleton_prototypes", torch.zeros(classes, dim))
+        if use_temporal:
+            skeleton_dim = self.skeleton.out_dim if use_skeleton else dim
+            self.temporal = _build(
+                "SkeletonGuidedTemporalModule", temporal, dim=width, skeleton_dim=skeleton_dim
+            )
+
+    def _check_dims(self, dim: int) -> None:
+        if self.skeleton is not None and self.skeleton.out_dim != dim:
+            raise PipelineError(
+                f"the visual encoder gives {dim} numbers and the skeleton encoder "
+                f"{self.skeleton.out_dim}. Set `out_dim` of both to the same, as in stage 1"
+            )
+
+    def train(self, mode: bool = True) -> "CsipModel":
+        """Switch to training; the skeleton encoder stays in evaluation."""
+        super().train(mode)
+        if self.skeleton is not None:
+            self.skeleton.eval()
+        return self
+
+    def set_prototypes(self, visual: Tensor, skeleton: Tensor | None = None) -> None:
+        """Take new prototypes of all training identities, `(K, D)`, row by label.
+
+        Make them in evaluation mode, float32, from fixed frames; they are scaled to length one.
+
+        Raises:
+            PipelineError: If their shape is not that of the model.
+        """
+        for name, values in (("visual", visual), ("skeleton", skeleton)):
+            bank = getattr(self, f"{name}_prototypes")
+            if values is None:
+                continue
+            if values.shape != bank.shape:
+                raise PipelineError(
+                    f"{name} prototypes of shape {tuple(values.shape)} came to a model of "
+                    f"{tuple(bank.shape)}. Train stage 1 again on this dataset"
+                )
+            bank.copy_(F.normalize(values.detach().float(), dim=-1))
+
+    def features(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return the visual, projected and temporal feature, from frames alone."""
+        tokens, projected = self.frame_tokens(inputs)
+        mask = inputs.get("frame_mask")
+        features = {
+            "visual": masked_mean(tokens[:, :, 0], mask),
+            "projected": masked_mean(projected[:, :, 0], mask),
+        }
+        if self.temporal is not None:
+            features["temporal"] = masked_mean(self.temporal(tokens, frame_mask=mask), mask)
+        return features
+
+    def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss and the accuracy of the visual head."""
+        tokens, projected = self.frame_tokens(inputs)
+        frame_mask = inputs.get("frame_mask")
+        features = {
+            "visual": masked_mean(tokens[:, :, 0], frame_mask),
+            "projected": masked_mean(projected[:, :, 0], frame_mask),
+        }
+        skeleton = self._skeleton_tokens(inputs)
+        losses: dict[str, Tensor] = {}
+        id_losses, triplets = [], []
+        for name, feature in features.items():
+            logits = self.heads[name](feature)
+            id_losses.append(self._cross_entropy(logits, labels))
+            triplets.append(self.triplet(feature, labels))
+            losses.setdefault("accuracy", (logits.argmax(1) == labels).float().mean())
+        if self.temporal is not None:
+            temporal = self._temporal_losses(tokens, skeleton, inputs, labels)
+            id_losses.append(temporal.pop("id"))
+            triplets.append(temporal.pop("triplet"))
+            losses |= {f"loss_{name}": self.weights[name] * x for name, x in temporal.items()}
+        losses["loss_id"] = self.weights["id"] * sum(id_losses)
+        losses["loss_triplet"] = self.weights["triplet"] * sum(triplets)
+        if self.updater is not None:
+            logits = self._prototype_logits(features["projected"], projected, skeleton, inputs)
+            losses["loss_prototype"] = self.weights["prototype"] * F.cross_entropy(logits, labels)
+        return losses
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+    def _skeleton_tokens(self, inputs: Inputs) -> Tensor | None:
+        if self.skeleton is None or "xyz" not in inputs:
+            return None
+        with torch.no_grad():
+            return self.skeleton(inputs["xyz"], inputs.get("mask"))
+
+    def _temporal_losses(
+        self, tokens: Tensor, skeleton: Tensor | None, inputs: Inputs, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the identity, triplet, frame and distillation losses of the temporal feature."""
+        mask = inputs.get("frame_mask")
+        tokens = tokens * self.gradient_scale + tokens.detach() * (1 - self.gradient_scale)
+        paths = {"student": self.temporal(tokens, frame_mask=mask)}
+        shares = {"student": 1.0}
+        if skeleton is not None:
+            paths["guided"] = self.temporal(tokens, skeleton, mask, inputs.get("mask"))
+            shares = {"student": self.student_share, "guided": 1 - self.student_share}
+        clips = {name: masked_mean(frames, mask) for name, frames in paths.items()}
+        is_frame = torch.ones_like(paths["student"][..., 0], dtype=torch.bool)
+        is_frame = is_frame if mask is None else mask
+        frame_labels = labels[:, None].expand(-1, is_frame.shape[1])[is_frame]
+        losses = {"id": 0.0, "triplet": 0.0, "frame": 0.0}
+        for name, share in shares.items():
+            losses["id"] += share * self._cross_entropy(self.heads["temporal"](clips[name]), labels)
+            losses["triplet"] += share * self.triplet(clips[name], labels)
+            logits = self.heads["frame"](paths[name][is_frame])
+            losses["frame"] += share * self._cross_entropy(logits, frame_labels)
+        if skeleton is not None:
+            cosine = F.cosine_similarity(clips["student"], clips["guided"].detach(), dim=-1)
+            losses["distill"] = (1 - cosine).mean()
+        return losses
+
+    def _prototype_logits(
+        self, feature: Tensor, projected: Tensor, skeleton: Tensor | None, inputs: Inputs
+    ) -> Tensor:
+        if not self.visual_prototypes.any():
+            raise PipelineError(
+                "the model has no prototypes yet. Add the PrototypeHook to the hooks of stage 2"
+            )
+        prototypes = self.visual_prototypes
+        tokens = masked_mean(projected, inputs.get("frame_mask"))
+        if self.fusion is not None:
+            prototypes = self.fusion(self.skeleton_prototypes, self.visual_prototypes)
+        if skeleton is not None:
+            tokens = torch.cat([tokens, masked_mean(skeleton, inputs.get("mask"))], dim=1)
+        prototypes = prototypes[None]
+        prototypes = prototypes + self.updater(prototypes, tokens)
+        return self.scale() * prototype_logits(feature, prototypes)
+
+
+def _build(kind: str, settings: dict[str, Any] | None, **sizes: int) -> nn.Module:
+    return MODELS.build({"type": kind, **sizes, **(settings or {})})

@@ -1,8 +1,8 @@
 """Read shards: skeleton columns as shared arrays, frames by random access.
 
-    shards = Shards(Path("data/shards/walkers"))
-    first, length = shards.tracklets.loc[0, ["first", "length"]]
-    frames = [decode(jpeg) for jpeg in shards.jpeg(range(first, first + length))]
+shards = Shards(Path("data/shards/walkers"))
+first, length = shards.tracklets.loc[0, ["first", "length"]]
+frames = [decode(jpeg) for jpeg in shards.jpeg(range(first, first + length))]
 """
 
 import hashlib

@@ -33,7 +33,26 @@ class DatasetParams(Section):
 class WalkersParams(Section):
     """The rendered dataset."""
 
-    seed: int = Field(description="same seed, same bytes")
+    seed: int = Field(ge=0, description="same seed, same bytes")
+    identities_train: int = Field(ge=2, le=3000, description="persons to train on")
+    identities_test: int = Field(ge=2, le=3000, description="persons to test on")
+    cameras: int = Field(ge=2, le=6, description="cameras; MARS names have room for six")
+    tracklets: int = Field(ge=1, le=100, description="per person and camera")
+    frames: tuple[int, int] = Field(description="shortest and longest tracklet, at 15 per second")
+    wardrobe: int = Field(ge=0, description="outfits shared by all; 0: one each")
+    bodies: int = Field(ge=0, description="bodies shared by all; 0: one each")
+    change_clothes: bool = Field(description="whether about half the cameras see other clothes")
+    distractors: int = Field(ge=0, description="tracklets of strangers (pid 0)")
+    junk: int = Field(ge=0, description="tracklets whose boxes miss the person (pid -1)")
+
+    @model_validator(mode="after")
+    def _frames_ascend(self) -> "WalkersParams":
+        if not 1 <= self.frames[0] <= self.frames[1] <= 900:
+            raise ValueError(
+                f"walkers.frames is {list(self.frames)}: give the shortest and the longest tracklet, "
+                "as [12, 20]; names have room for 900 frames"
+            )
+        return self
 
 
 class IndexParams(Section):

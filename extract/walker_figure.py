@@ -1,0 +1,324 @@
+"""The surface of a walker: limbs, trunk with a telling front, head with a face, bags."""
+
+import numpy as np
+
+from extract.walker_gait import SIDES, Motion
+from extract.walker_mesh import Builder, Mesh
+from extract.walker_person import Face, Person
+
+_TRUNK_STRIPS, _LIMB_STRIPS, _HEAD_STRIPS = 18, 8, 12
+
+# Rings of the trunk: place between pelvis (0) and shoulder line (1), half width, half depth as
+# shares of the height.
+_TRUNK = np.array(
+    [
+        (-0.16, 0.082, 0.060), (0.00, 0.096, 0.068), (0.10, 0.095, 0.066), (0.24, 0.086, 0.062),
+        (0.38, 0.083, 0.060), (0.52, 0.090, 0.064), (0.66, 0.098, 0.068), (0.80, 0.104, 0.066),
+        (0.92, 0.108, 0.058), (1.01, 0.100, 0.046), (1.07, 0.062, 0.040), (1.16, 0.036, 0.036),
+    ]
+)  # fmt: skip
+# Rings of limbs: place along the bone and radius. The first and last ones close the tube, so
+# that a bent knee shows no hole.
+_THIGH = (
+    (-0.12, 0.010), (-0.06, 0.036), (0.0, 0.048), (0.25, 0.050), (0.5, 0.045), (0.75, 0.039),
+    (1.0, 0.034), (1.05, 0.024), (1.07, 0.004),
+)  # fmt: skip
+_SHANK = (
+    (-0.09, 0.004), (-0.06, 0.026), (0.0, 0.033), (0.3, 0.036), (0.5, 0.032), (0.8, 0.024),
+    (1.02, 0.022),
+)  # fmt: skip
+_UPPER_ARM = (
+    (-0.13, 0.004), (-0.10, 0.016), (0.0, 0.029), (0.2, 0.031), (0.5, 0.029), (0.9, 0.025),
+    (1.04, 0.020), (1.07, 0.004),
+)  # fmt: skip
+_FOREARM = ((-0.10, 0.004), (-0.06, 0.018), (0.0, 0.024), (0.3, 0.026), (0.65, 0.021), (1.0, 0.017))
+
+
+class _Figure:
+    """Builds one person's mesh, part by part."""
+
+    def __init__(self, person: Person, motion: Motion) -> None:
+        self.make = Builder()
+        self.body, self.clothes, self.face = person.body, person.clothes, person.face
+        self.height = person.body.height
+        self.joints, self.frames = motion.joints, motion.frames
+
+    # -- legs and arms --------------------------------------------------------------------------
+
+    def leg(self, side: str) -> None:
+        clothes, joints = self.clothes, self.joints
+        hip, knee, ankle = (joints[f"{side}_{name}"] for name in ("hip", "knee", "ankle"))
+        front = self.frames["pelvis"][:, 1]
+        covered = 0.35 if clothes.skirt else clothes.leg
+        stripe = clothes.accent if clothes.pattern == "sleeves" else None
+        self._sleeve(hip, knee, front, _THIGH, 0.0, covered, clothes.bottom, stripe)
+        self._sleeve(knee, ankle, front, _SHANK, 1.0, covered, clothes.bottom, stripe)
+        self._foot(side)
+
+    def _foot(self, side: str) -> None:
+        heel, toe = self.joints[f"{side}_heel"], self.joints[f"{side}_toe"]
+        up = self.frames[f"{side}_foot"][:, 2]
+        right = self.frames[f"{side}_foot"][:, 0]
+        place = np.array([-0.02, 0.08, 0.30, 0.60, 0.88, 1.0])
+        width = self.height * np.array([0.010, 0.021, 0.023, 0.025, 0.022, 0.010])
+        tall = self.height * np.array([0.014, 0.024, 0.027, 0.018, 0.012, 0.007])
+        centres = heel + place[:, None, None] * (toe - heel) + tall[:, None, None] * up
+        colours = np.tile(self.clothes.shoe, (len(place) - 1, 8, 1))
+        # Strip 0 faces up: the sole is the opposite one.
+        colours[:, 4] = self.clothes.shoe * 0.4
+        self.make.tube(centres, right, up, width, tall, colours)
+
+    def arm(self, side: str) -> None:
+        clothes, joints = self.clothes, self.joints
+        shoulder, elbow, wrist = (joints[f"{side}_{n}"] for n in ("shoulder", "elbow", "wrist"))
+        front = self.frames["chest"][:, 1]
+        cloth = clothes.accent if clothes.pattern == "sleeves" else clothes.top
+        self._sleeve(shoulder, elbow, front, _UPPER_ARM, 0.0, clothes.sleeve, cloth, None)
+        self._sleeve(elbow, wrist, front, _FOREARM, 1.0, clothes.sleeve, cloth, None)
+        reach = (wrist - elbow) / np.linalg.norm(wrist - elbow, axis=-1, keepdims=True)
+        palm = self.height * np.array(
+            [(0.012, 0.012), (0.020, 0.013), (0.018, 0.012), (0.006,) * 2]
+        )
+        profile = [(i / 3, *half) for i, half in enumerate(palm)]
+        skin = np.tile(self.face.skin, (3, 6, 1))
+        self.make.limb(wrist, wrist + 0.095 * self.height * reach, front, profile, skin)
+
+    def _sleeve(self, start, end, front, rings, offset, covered, cloth, stripe) -> None:
+        """Add half a limb: bare below the place where its sleeve or trouser leg ends."""
+        rings = np.array(rings)
+        girth = self.body.girth * self.height
+        share = (np.clip(rings[:, 0], 0, 1) + offset) / 2
+        inside = share <= covered + 1e-6
+        half = rings[:, 1] * girth * np.where(inside, self.clothes.loose, 1.0)
+        if offset:
+            # Trousers fall straight from the knee, they do not follow the calf.
+            straight = rings[2, 1] * girth * 0.9 * self.clothes.loose
+            half = np.where(inside & (rings[:, 0] >= 0), np.maximum(half, straight), half)
+        colours = np.tile(self.face.skin, (len(rings) - 1, _LIMB_STRIPS, 1))
+        colours[inside[1:]] = cloth
+        if stripe is not None:
+            for strip in (_LIMB_STRIPS // 4, _LIMB_STRIPS - _LIMB_STRIPS // 4):
+                colours[inside[1:], strip] = stripe
+        profile = [(place, width, width) for place, width in zip(rings[:, 0], half, strict=True)]
+        self.make.limb(start, end, front, profile, colours)
+
+    # -- trunk ----------------------------------------------------------------------------------
+
+    def trunk(self) -> None:
+        level, width, depth = _TRUNK.T
+        girth = self.body.girth * self.height * (1 + 0.35 * (self.clothes.loose - 1))
+        width, depth = width * girth, depth * girth
+        depth = np.where((level > 0.1) & (level < 0.6), depth * self.body.belly, depth)
+        centres, right, front = self._spine(level)
+        self.make.tube(centres, right, front, width, depth, self._trunk_colours(level))
+        self._front(dict(zip(level.round(2).tolist(), depth, strict=True)))
+
+    def _spine(self, level: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        level = np.atleast_1d(level)[:, None, None]
+        pelvis, thorax = self.joints["pelvis"], self.joints["thorax"]
+        mix = np.clip(level, 0, 1)
+        axes = (1 - mix[..., None]) * self.frames["pelvis"] + mix[..., None] * self.frames["chest"]
+        axes = axes / np.linalg.norm(axes, axis=-1, keepdims=True)
+        return pelvis + level * (thorax - pelvis), axes[:, :, 0], axes[:, :, 1]
+
+    def _trunk_colours(self, level: np.ndarray) -> np.ndarray:
+        clothes = self.clothes
+        colours = np.tile(clothes.top, (len(level) - 1, _TRUNK_STRIPS, 1))
+        colours[level[1:] <= 0.0] = clothes.bottom
+        if clothes.hem < 0.1:
+            colours[level[1:] <= 0.1] = clothes.bottom
+        over = level[1:] > 0.1
+        if clothes.pattern == "stripes":
+            colours[(np.arange(len(over)) % 2 == 0) & over] = clothes.accent
+        if clothes.pattern == "block":
+            colours[level[1:] > 0.7] = clothes.accent
+        strip = np.minimum(np.arange(_TRUNK_STRIPS), _TRUNK_STRIPS - np.arange(_TRUNK_STRIPS))
+        if clothes.front == "open":
+            colours[np.ix_(level[1:] > 0.0, strip <= 1)] = clothes.inner
+            colours[np.ix_(level[1:] > 0.0, strip == 2)] = clothes.top * 0.72
+        # The neck is bare in front; a collar stands behind it.
+        throat = clothes.inner if clothes.front == "open" else self.face.skin
+        colours[np.ix_(level[1:] > 1.05, strip <= 1)] = throat
+        colours[np.ix_(level[1:] > 1.10, strip <= 4)] = self.face.skin
+        colours[np.ix_(level[1:] > 1.10, strip > 4)] = clothes.top * 0.8
+        return colours
+
+    def _front(self, depth: dict[float, float]) -> None:
+        """Add what only the chest has: buttons, a zip or a print."""
+        clothes, up = self.clothes, self.frames["chest"][:, 2]
+        tall = self.height
+        spots = {
+            "open": [],
+            "buttons": [(at, 0.008, 0.007) for at in (0.24, 0.38, 0.52, 0.66, 0.80)],
+            "zip": [(at, 0.006, 0.022) for at in (0.10, 0.24, 0.38, 0.52, 0.66, 0.80)],
+            "logo": [(0.66, 0.045, 0.035)],
+        }
+        for at, half_width, half_height in spots[clothes.front]:
+            centre, right, front = (part[0] for part in self._spine(np.array([at])))
+            centre = centre + 1.02 * depth[at] * front
+            half = (half_width * tall, half_height * tall)
+            self.make.patch(centre, right, up, half, clothes.inner)
+
+    def hem(self) -> None:
+        """Add a coat's tail or a skirt: one tube around both thighs."""
+        clothes = self.clothes
+        long = 0.85 if clothes.skirt else clothes.hem
+        if not clothes.skirt and long < 0.12:
+            return
+        colour = clothes.bottom if clothes.skirt else clothes.top
+        front, right = self.frames["pelvis"][:, 1], self.frames["pelvis"][:, 0]
+        pelvis = self.joints["pelvis"]
+        places, centres, widths, depths = np.linspace(-0.1, 1, 5), [], [], []
+        for place in places * long:
+            thighs = [
+                self.joints[f"{side}_hip"]
+                + max(place, 0) * (self.joints[f"{side}_knee"] - self.joints[f"{side}_hip"])
+                for side in SIDES
+            ]
+            apart = thighs[1] - thighs[0]
+            middle = (thighs[0] + thighs[1]) / 2 - min(place, 0) * (self.joints["thorax"] - pelvis)
+            centres.append(middle)
+            girth = self.body.girth * self.height * (1.04 + 0.12 * place)
+            widths.append(np.full(len(middle), 0.100 * girth))
+            depths.append(np.abs(np.sum(apart * front, -1)) / 2 + 0.070 * girth)
+        colours = np.tile(colour, (len(places) - 1, _TRUNK_STRIPS, 1))
+        if clothes.front == "open" and not clothes.skirt:
+            colours[:, [0, 1, -1]] = clothes.bottom
+        self.make.tube(
+            np.stack(centres), right, front, np.stack(widths), np.stack(depths), colours, 0.09
+        )
+
+    # -- head -----------------------------------------------------------------------------------
+
+    def head(self) -> None:
+        size, skull, axes = self.body.bones["head"], self.joints["skull"], self.frames["head"]
+        right, front, up = axes[:, 0], axes[:, 1], axes[:, 2]
+        # 'level' runs from the chin (-1) to the crown (1).
+        level = np.array([-1.0, -0.86, -0.55, -0.2, 0.1, 0.4, 0.65, 0.85, 0.98])
+        around = np.sqrt(np.clip(1 - level**2, 0.03, 1)) ** 0.8
+        jaw = np.where(level < -0.3, 0.86, 1.0)
+        hair = 1.0 + 0.05 * (level > 0.5) * (self.face.style != "bald")
+        centres = skull + (level * 0.5 * size)[:, None, None] * up
+        centres = centres + (0.03 * size * (level < -0.3))[:, None, None] * front
+        self.make.tube(
+            centres,
+            right,
+            front,
+            0.37 * size * around * jaw * hair,
+            0.46 * size * around * hair,
+            _head_colours(self.face, (level[1:] + level[:-1]) / 2),
+        )
+        self._features(size, right, front, up)
+        if self.clothes.hat:
+            self._cap(size, skull, right, front, up)
+        elif self.face.style in ("long", "bun"):
+            self._back_hair(size, skull, right, front, up)
+
+    def _features(self, size: float, right, front, up) -> None:
+        face, joints, patch = self.face, self.joints, self.make.patch
+        for side, sign in SIDES.items():
+            eye = joints[f"{side}_eye"] + 0.03 * size * front
+            across = right - sign * 0.45 * front
+            if face.glasses:
+                patch(eye, across, up, (0.13 * size, 0.08 * size), np.array([25.0, 22, 20]))
+            else:
+                patch(eye, across, up, (0.085 * size, 0.045 * size), np.array([225.0, 228, 230]))
+                patch(eye, across, up, (0.04 * size, 0.045 * size), np.array([35.0, 30, 28]), 0.04)
+                brow = eye + 0.11 * size * up
+                patch(brow, across, up, (0.10 * size, 0.02 * size), face.hair * 0.7, 0.035)
+            patch(
+                joints[f"{side}_ear"],
+                -sign * front,
+                up,
+                (0.07 * size, 0.1 * size),
+                face.skin * 0.85,
+            )
+        tip = joints["nose"] + 0.03 * size * front
+        bridge = joints["nose"] + 0.17 * size * up - 0.05 * size * front
+        for sign in SIDES.values():
+            wing = joints["nose"] + sign * 0.09 * size * right - 0.06 * size * (up + front)
+            corners = [bridge, wing, tip] if sign > 0 else [bridge, tip, wing]
+            self.make.triangle(corners, face.skin * 0.92, 0.04)
+        mouth = self.joints["skull"] + 0.42 * size * front - 0.31 * size * up
+        patch(mouth, right, up, (0.12 * size, 0.03 * size), face.skin * np.array([0.6, 0.5, 0.8]))
+
+    def _cap(self, size: float, skull, right, front, up) -> None:
+        level = np.array([0.42, 0.62, 0.85, 1.02])
+        around = np.sqrt(np.clip(1 - (level * 0.92) ** 2, 0.02, 1)) ** 0.8 * 1.13 * size
+        colours = np.tile(self.clothes.accent, (3, _HEAD_STRIPS, 1))
+        centres = skull + (level * 0.5 * size)[:, None, None] * up
+        self.make.tube(centres, right, front, 0.37 * around, 0.46 * around, colours, 0.02)
+        peak = skull + 0.21 * size * up + 0.62 * size * front
+        self.make.patch(peak, right, -front, (0.30 * size, 0.2 * size), self.clothes.accent * 0.8)
+        self.make.patch(peak, right, front, (0.30 * size, 0.2 * size), self.clothes.accent * 0.5)
+
+    def _back_hair(self, size: float, skull, right, front, up) -> None:
+        if self.face.style == "bun":
+            drop, half = np.array([0.62, 0.5, 0.3, 0.1, 0.0]), [0.05, 0.15, 0.19, 0.13, 0.04]
+            back = np.array([0.38, 0.46, 0.5, 0.5, 0.46])
+        else:
+            drop, half = np.array([0.4, 0.1, -0.3, -0.7, -0.85]), [0.2, 0.37, 0.38, 0.32, 0.2]
+            back = np.array([0.14, 0.20, 0.28, 0.32, 0.34])
+        centres = skull + (drop * size)[:, None, None] * up - (back * size)[:, None, None] * front
+        width = np.array(half) * size
+        colours = np.tile(self.face.hair * 0.95, (len(drop) - 1, 8, 1))
+        self.make.tube(centres, right, front, width, width * 0.7, colours)
+
+    # -- bags -----------------------------------------------------------------------------------
+
+    def bag(self) -> None:
+        kind, colour, tall = self.clothes.bag, self.clothes.bag_colour, self.height
+        chest = self.frames["chest"]
+        if kind == "backpack":
+            centre, right, front = (part[0] for part in self._spine(np.array([0.3])))
+            axes = np.stack([right, front, chest[:, 2]], 1)
+            base = centre - 0.105 * self.body.girth * tall * front
+            self.make.box(base, axes, (0.15 * tall, 0.075 * tall, 0.2 * tall), colour)
+            for sign in SIDES.values():
+                for level in (0.66, 0.80, 0.92):
+                    at, right, front = (part[0] for part in self._spine(np.array([level])))
+                    spot = at + tall * self.body.girth * (0.055 * sign * right + 0.062 * front)
+                    self.make.patch(spot, right, chest[:, 2], (0.011 * tall, 0.022 * tall), colour)
+        elif kind == "shoulder":
+            at, right, front = (part[0] for part in self._spine(np.array([-0.05])))
+            axes = np.stack([front, right, chest[:, 2]], 1)
+            base = at + 0.125 * self.body.girth * tall * right - 0.05 * tall * chest[:, 2]
+            self.make.box(
+                base, _right_handed(axes), (0.16 * tall, 0.05 * tall, 0.11 * tall), colour
+            )
+        elif kind == "hand":
+            wrist = self.joints["right_wrist"] - np.array([0, 0, 0.24 * tall])
+            axes = self.frames["pelvis"][:, [1, 0, 2]]
+            size = (0.15 * tall, 0.05 * tall, 0.15 * tall)
+            self.make.box(wrist, _right_handed(axes), size, colour)
+
+
+def figure(person: Person, motion: Motion) -> Mesh:
+    """Return the surface of a walking person."""
+    parts = _Figure(person, motion)
+    for side in SIDES:
+        parts.leg(side)
+        parts.arm(side)
+    parts.trunk()
+    parts.hem()
+    parts.head()
+    parts.bag()
+    return parts.make.mesh()
+
+
+def _right_handed(axes: np.ndarray) -> np.ndarray:
+    return axes * np.array([1.0, -1.0, 1.0])[:, None]
+
+
+def _head_colours(face: Face, level: np.ndarray) -> np.ndarray:
+    """Return colours of the skull's cells, `(bands, strips, 3)`: hair, skin and beard."""
+    angle = np.abs((np.arange(_HEAD_STRIPS) / _HEAD_STRIPS + 0.5) % 1 - 0.5) * 360
+    colours = np.tile(face.skin, (len(level), _HEAD_STRIPS, 1))
+    if face.style != "bald":
+        colours[level > 0.55] = face.hair
+        colours[np.ix_(level > -0.4, angle > 80)] = face.hair
+        if face.style == "long":
+            colours[np.ix_(level > -0.7, angle > 60)] = face.hair
+    if face.beard:
+        colours[np.ix_(level < -0.35, angle < 100)] = face.hair
+    return colours

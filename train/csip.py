@@ -152,22 +152,20 @@ class CsipModel(ReidModel):
     def features(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the visual, projected and temporal feature, from frames alone."""
         tokens, projected = self.frame_tokens(inputs)
-        mask = inputs.get("frame_mask")
         features = {
-            "visual": masked_mean(tokens[:, :, 0], mask),
-            "projected": masked_mean(projected[:, :, 0], mask),
+            "visual": tokens[:, :, 0].mean(1),
+            "projected": projected[:, :, 0].mean(1),
         }
         if self.temporal is not None:
-            features["temporal"] = masked_mean(self.temporal(tokens, frame_mask=mask), mask)
+            features["temporal"] = self.temporal(tokens).mean(1)
         return features
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the loss and the accuracy of the visual head."""
         tokens, projected = self.frame_tokens(inputs)
-        frame_mask = inputs.get("frame_mask")
         features = {
-            "visual": masked_mean(tokens[:, :, 0], frame_mask),
-            "projected": masked_mean(projected[:, :, 0], frame_mask),
+            "visual": tokens[:, :, 0].mean(1),
+            "projected": projected[:, :, 0].mean(1),
         }
         skeleton = self._skeleton_tokens(inputs)
         losses: dict[str, Tensor] = {}
@@ -202,22 +200,19 @@ class CsipModel(ReidModel):
         self, tokens: Tensor, skeleton: Tensor | None, inputs: Inputs, labels: Tensor
     ) -> dict[str, Tensor]:
         """Return the identity, triplet, frame and distillation losses of the temporal feature."""
-        mask = inputs.get("frame_mask")
         tokens = tokens * self.gradient_scale + tokens.detach() * (1 - self.gradient_scale)
-        paths = {"student": self.temporal(tokens, frame_mask=mask)}
+        paths = {"student": self.temporal(tokens)}
         shares = {"student": 1.0}
         if skeleton is not None:
-            paths["guided"] = self.temporal(tokens, skeleton, mask, inputs.get("mask"))
+            paths["guided"] = self.temporal(tokens, skeleton, inputs.get("mask"))
             shares = {"student": self.student_share, "guided": 1 - self.student_share}
-        clips = {name: masked_mean(frames, mask) for name, frames in paths.items()}
-        is_frame = torch.ones_like(paths["student"][..., 0], dtype=torch.bool)
-        is_frame = is_frame if mask is None else mask
-        frame_labels = labels[:, None].expand(-1, is_frame.shape[1])[is_frame]
+        clips = {name: frames.mean(1) for name, frames in paths.items()}
+        frame_labels = labels.repeat_interleave(tokens.shape[1])
         losses = {"id": 0.0, "triplet": 0.0, "frame": 0.0}
         for name, share in shares.items():
             losses["id"] += share * self._cross_entropy(self.heads["temporal"](clips[name]), labels)
             losses["triplet"] += share * self.triplet(clips[name], labels)
-            logits = self.heads["frame"](paths[name][is_frame])
+            logits = self.heads["frame"](paths[name].flatten(0, 1))
             losses["frame"] += share * self._cross_entropy(logits, frame_labels)
         if skeleton is not None:
             cosine = F.cosine_similarity(clips["student"], clips["guided"].detach(), dim=-1)
@@ -232,7 +227,7 @@ class CsipModel(ReidModel):
                 "the model has no prototypes yet. Add the PrototypeHook to the hooks of stage 2"
             )
         prototypes = self.visual_prototypes
-        tokens = masked_mean(projected, inputs.get("frame_mask"))
+        tokens = projected.mean(1)
         if self.fusion is not None:
             prototypes = self.fusion(self.skeleton_prototypes, self.visual_prototypes)
         if skeleton is not None:

@@ -1,5 +1,6 @@
 """Visual encoders: frames in, tokens out, through timm."""
 
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -43,7 +44,7 @@ class VisualEncoder(nn.Module):
         if self.weights not in (None, "hub"):
             from train.checkpoint import load_visual
 
-            load_visual(self, self.weights)
+            load_visual(self, Path(self.weights))
 
     def forward(self, frames: Tensor, camids: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return tokens `(N, 1 + P, C)` and projected tokens `(N, 1 + P, D)`, class token first.
@@ -100,7 +101,6 @@ class VitEncoder(VisualEncoder):
             checkpointing: Keep no activations of the blocks in training, compute them again.
             arch: Passed on to timm, as `depth=6`.
         """
-        # timm announces pretrained weights of other head sizes by loading what fits.
         vit = timm.create_model(
             name, pretrained=weights == "hub", img_size=tuple(size), num_classes=0, **arch
         )
@@ -114,15 +114,18 @@ class VitEncoder(VisualEncoder):
     def tokens(self, frames: Tensor, camids: Tensor | None) -> Tensor:
         """Return the tokens after the final norm."""
         vit = self.vit
-        x = vit._pos_embed(vit.patch_embed(frames))
+        x, rope = vit._pos_embed(vit.patch_embed(frames)), {}
+        if isinstance(x, tuple):
+            # DINOv3 has no positions to add; its blocks turn queries and keys instead.
+            x, rope["rope"] = x
         if self.cameras is not None and camids is not None:
             x = torch.cat([x[:, :1] + self._camera(camids)[:, None], x[:, 1:]], dim=1)
-        x = vit.norm_pre(vit.patch_drop(x))
+        x = vit.norm_pre(x)
         for block in vit.blocks:
             if self.is_checkpointing and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
+                x = checkpoint(block, x, use_reentrant=False, **rope)
             else:
-                x = block(x)
+                x = block(x, **rope)
         x = vit.norm(x)
         patches = x[:, vit.num_prefix_tokens :]
         if vit.num_prefix_tokens:

@@ -3,7 +3,6 @@
 A batch is `dict(inputs=..., labels=(B,))` with these inputs:
 
 - `frames` `(B, T, 3, H, W)`, uint8, or float in [0, 1];
-- `frame_mask` `(B, T)`, True where there is a frame; all are when left out;
 - `xyz` `(B, T, J, 3)` skeletons, left out at test when the modality is visual;
 - `mask` `(B, T)`, True where the skeleton is good; all are when left out;
 - `camids` `(B,)`, optional;
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
 from pipeline.registry import MODELS
-from train.attention import masked_mean
 from train.losses import BatchHardTripletLoss
 
 Inputs = Mapping[str, Tensor]
@@ -149,7 +147,7 @@ class Stage1Model(ReidModel):
             return inputs["visual"]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_visual):
             _, projected = self.frame_tokens(inputs)
-            return masked_mean(projected[:, :, 0], inputs.get("frame_mask"))
+            return projected[:, :, 0].mean(1)
 
     def features(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the feature of each modality."""

@@ -62,36 +62,27 @@ class SkeletonGuidedTemporalModule(nn.Module):
         self.weight = nn.Linear(dim, 1)
 
     def forward(
-        self,
-        visual: Tensor,
-        skeleton: Tensor | None = None,
-        frame_mask: Tensor | None = None,
-        skeleton_mask: Tensor | None = None,
+        self, visual: Tensor, skeleton: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """Return frame features `(B, T, C)`.
 
         Args:
             visual: `(B, T, L, C)` tokens of the frames.
             skeleton: `(B, T, J, S)` tokens of the skeletons; left out at test.
-            frame_mask: `(B, T)`, True where there is a frame.
-            skeleton_mask: `(B, T)`, True where its skeleton is good. A clip without any gets the
-                features it has without skeletons.
+            mask: `(B, T)`, True where the skeleton is good. A clip without any gets the features it
+                has without skeletons.
         """
         messages = self._along_time(
-            self.visual_in(visual.mean(2)), self.visual_norm, self.visual_time, frame_mask
+            self.visual_in(visual.mean(2)), self.visual_norm, self.visual_time
         )
         if skeleton is None:
             return self._frames([(VISUAL, visual), (VISUAL_MESSAGE, messages[:, :, None])])
-        if skeleton_mask is None:
-            skeleton_mask = skeleton.new_ones(skeleton.shape[:2], dtype=torch.bool)
+        if mask is None:
+            mask = skeleton.new_ones(skeleton.shape[:2], dtype=torch.bool)
         skeleton = self.skeleton_in(skeleton)
-        hints = self._along_time(
-            skeleton.mean(2), self.skeleton_norm, self.skeleton_time, skeleton_mask
-        )
-        guided = self.guide(
-            self.guide_query_norm(messages), self.guide_key_norm(hints), skeleton_mask
-        )
-        messages = messages + guided * skeleton_mask.any(1)[:, None, None]
+        hints = self._along_time(skeleton.mean(2), self.skeleton_norm, self.skeleton_time, mask)
+        guided = self.guide(self.guide_query_norm(messages), self.guide_key_norm(hints), mask)
+        messages = messages + guided * mask.any(1)[:, None, None]
         return self._frames(
             [
                 (VISUAL, visual),
@@ -99,25 +90,23 @@ class SkeletonGuidedTemporalModule(nn.Module):
                 (SKELETON, skeleton),
                 (SKELETON_MESSAGE, hints[:, :, None]),
             ],
-            skeleton_mask,
+            mask,
         )
 
     def _along_time(
-        self, messages: Tensor, norm: nn.LayerNorm, attention: Attention, mask: Tensor | None
+        self, messages: Tensor, norm: nn.LayerNorm, attention: Attention, mask: Tensor | None = None
     ) -> Tensor:
         if self.has_position_code:
             messages = messages + position_code(*messages.shape[1:], messages.device)
         return messages + attention(norm(messages), mask=mask)
 
-    def _frames(
-        self, groups: list[tuple[int, Tensor]], skeleton_mask: Tensor | None = None
-    ) -> Tensor:
+    def _frames(self, groups: list[tuple[int, Tensor]], mask: Tensor | None = None) -> Tensor:
         tokens = torch.cat([part + self.kind.weight[kind] for kind, part in groups], dim=2)
         counts = None
-        if skeleton_mask is not None:
+        if mask is not None:
             counts = torch.cat(
                 [
-                    (skeleton_mask | (kind < SKELETON))[:, :, None].expand(-1, -1, part.shape[2])
+                    (mask | (kind < SKELETON))[:, :, None].expand(-1, -1, part.shape[2])
                     for kind, part in groups
                 ],
                 dim=2,

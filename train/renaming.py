@@ -1,0 +1,137 @@
+"""The names others gave to the parameters of parts that we have too: one small table for each."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pipeline.errors import PipelineError
+
+State = dict[str, Tensor]
+
+
+class Rule(NamedTuple):
+    """A parameter elsewhere, and what becomes of it here.
+
+    Attributes:
+        pattern: Regular expression of the whole name elsewhere.
+        name: Name here, with groups of the pattern; several when the tensor holds several in a row;
+            none when nothing here needs it.
+        change: What to do with the tensor.
+    """
+
+    pattern: str
+    name: str | tuple[str, ...] | None
+    change: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+
+def _fused(elsewhere: str, here: str) -> Rule:
+    names = tuple(rf"{here}.{part}.\g<kind>" for part in "qkv")
+    return Rule(rf"{elsewhere}(?P<kind>weight|bias)", names)
+
+
+def _attention(elsewhere: str, here: str) -> tuple[Rule, Rule]:
+    """Name the parameters of a `torch.nn.MultiheadAttention`."""
+    return (
+        _fused(rf"{elsewhere}\.in_proj_", here),
+        Rule(rf"{elsewhere}\.out_proj\.(?P<kind>\w+)", rf"{here}.out.\g<kind>"),
+    )
+
+
+# The parts of the public CSIP-ReID code (read in November 2026).
+SKELETON = (
+    Rule(r"input_fc1\.(\w+)", r"embed.0.\1"),
+    Rule(r"input_fc2\.(\w+)", r"embed.2.\1"),
+    Rule(r"pos_fc\.(\w+)", r"place.\1"),
+    _fused(r"transformer_blocks\.(?P<n>\d+)\.qkv_proj\.", r"blocks.\g<n>.attention"),
+    Rule(r"transformer_blocks\.(\d+)\.out_proj\.(\w+)", r"blocks.\1.attention.out.\2"),
+    Rule(r"transformer_blocks\.(\d+)\.ffn\.(\w+\.\w+)", r"blocks.\1.mlp.\2"),
+    Rule(r"transformer_blocks\.(\d+)\.(norm\d\.\w+)", r"blocks.\1.\2"),
+    Rule(r"proj_ske", "proj.weight", Tensor.t),
+    Rule(r"(joint|traj)_prompt\..*", None),
+)
+SKELETON_PROMPTS = (
+    Rule(r"joint_prompt\.fc1\.(\w+)", r"joint_head.0.\1"),
+    Rule(r"joint_prompt\.fc2\.(\w+)", r"joint_head.2.\1"),
+    Rule(r"traj_prompt\.fc1\.(\w+)", r"trajectory_head.0.\1"),
+    Rule(r"traj_prompt\.fc2\.(\w+)", r"trajectory_head.2.\1"),
+    Rule(r"(input_fc|pos_fc|transformer_blocks|proj_ske).*", None),
+)
+FUSION = (Rule(r"fc\.(\d\.\w+)", r"mlp.\1"),)
+UPDATER = (
+    Rule(r"memory_proj\.(.+)", r"read_tokens.\1"),
+    Rule(r"text_proj\.(.+)", r"read_prototypes.\1"),
+    Rule(r"out_proj\.(.+)", r"write.\1"),
+    Rule(
+        r"decoder\.(\d+)\.(self|cross)_attn\.([qkv])_proj\.weight",
+        r"layers.\1.\2_attention.\3.weight",
+    ),
+    Rule(r"decoder\.(\d+)\.(self|cross)_attn\.proj\.(\w+)", r"layers.\1.\2_attention.out.\3"),
+    Rule(r"decoder\.(\d+)\.(norm\d\.\w+|mlp\..+)", r"layers.\1.\2"),
+    # The public code makes both and uses neither.
+    Rule(r"alpha|norm\.\w+", None),
+)
+TEMPORAL = (
+    Rule(r"msg_fc_vis\.(\w+)", r"visual_in.\1"),
+    Rule(r"msg_fc_ske\.(\w+)", r"skeleton_in.\1"),
+    Rule(r"msg_ln_vis\.(\w+)", r"visual_norm.\1"),
+    Rule(r"msg_ln_ske\.(\w+)", r"skeleton_norm.\1"),
+    *_attention("msg_attn_vis", "visual_time"),
+    *_attention("msg_attn_ske", "skeleton_time"),
+    *_attention("cross_attn_ske_to_vis", "guide"),
+    Rule(r"norm_vis\.(\w+)", r"guide_query_norm.\1"),
+    Rule(r"norm_ske\.(\w+)", r"guide_key_norm.\1"),
+    *_attention("attention", "attention"),
+    Rule(r"ln_(\d)\.(\w+)", r"norm\1.\2"),
+    Rule(r"(mlp\..+)", r"\1"),
+    Rule(r"token_attn_score\.0\.(\w+)", r"weight.\1"),
+    Rule(r"token_type_embed\.(\w+)", r"kind.\1"),
+)
+
+# OpenAI's names of a CLIP image tower, which open_clip kept.
+CLIP = (
+    Rule(r"conv1\.weight", "vit.patch_embed.proj.weight"),
+    Rule(r"class_embedding", "vit.cls_token", lambda tensor: tensor[None, None]),
+    Rule(r"positional_embedding", "vit.pos_embed", lambda tensor: tensor[None]),
+    Rule(r"ln_pre\.(\w+)", r"vit.norm_pre.\1"),
+    Rule(r"ln_post\.(\w+)", r"vit.norm.\1"),
+    Rule(r"proj", "proj.weight", Tensor.t),
+    Rule(r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(\w+)", r"vit.blocks.\1.attn.qkv.\2"),
+    Rule(r"transformer\.resblocks\.(\d+)\.attn\.out_proj\.(\w+)", r"vit.blocks.\1.attn.proj.\2"),
+    Rule(r"transformer\.resblocks\.(\d+)\.ln_(\d)\.(\w+)", r"vit.blocks.\1.norm\2.\3"),
+    Rule(r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.(\w+)", r"vit.blocks.\1.mlp.fc1.\2"),
+    Rule(r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.(\w+)", r"vit.blocks.\1.mlp.fc2.\2"),
+)
+TIMM_VIT = (
+    Rule(r"head\.weight", "proj.weight"),
+    Rule(r"head\.bias", None),
+    Rule(r"(.+)", r"vit.\1"),
+)
+TIMM_CNN = (Rule(r"(fc|head|classifier)\..*", None), Rule(r"(.+)", r"cnn.\1"))
+
+
+def rename(state: Mapping[str, Tensor], rules: tuple[Rule, ...]) -> State:
+    """Return the parameters under the names they have here.
+
+    Raises:
+        PipelineError: If no rule knows a name.
+
+    >>> import torch
+    >>> sorted(rename({"fc.0.bias": torch.zeros(4)}, FUSION))
+    ['mlp.0.bias']
+    """
+    renamed: State = {}
+    for name, tensor in state.items():
+        for rule in rules:
+            match = re.fullmatch(rule.pattern, name)
+            if match:
+                break
+        else:
+            raise PipelineError(f"the weights hold {name}, which has no place in this model")
+        if isinstance(rule.name, tuple):
+            parts = rule.change(tensor).chunk(len(rule.name))
+            renamed |= {match.expand(one): part for one, part in zip(rule.name, parts, strict=True)}
+        elif rule.name is not None:
+            renamed[match.expand(rule.name)] = rule.change(tensor)
+    return renamed

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 TINY = {
-    "walkers": {"identities_train": 6, "identities_test": 6, "frames": 8},
+    "walkers": {"identities_train": 6, "identities_test": 6, "frames": "[6, 8]"},
     "stage1": {"epochs": 1},
     "stage2": {"epochs": 1},
 }
@@ -39,12 +39,8 @@ def would_run(project: Path) -> set[str]:
 
 def set_knob(project: Path, section: str, knob: str, value: object) -> None:
     file = project / "params.yaml"
-    text, found = re.subn(
-        rf"(?ms)(^{section}:\n(?:  .*\n)*?  {knob}: )\S+",
-        rf"\g<1>{value}",
-        file.read_text(),
-        count=1,
-    )
+    pattern = rf"(?m)(^{section}:\n(?:  .*\n)*?  {knob}: )(?:\[.*?\]|\S+)"
+    text, found = re.subn(pattern, rf"\g<1>{value}", file.read_text(), count=1)
     assert found, f"{section}.{knob}"
     file.write_text(text)
 

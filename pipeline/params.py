@@ -28,6 +28,10 @@ class DatasetParams(Section):
     pose2d: str = Field(description="weights of the 2D estimator: a file of conf/weights/")
     pose3d: str = Field(description="weights of the 3D lifter: a file of conf/weights/")
     recipe: str = Field(description="knobs that replace the sections': a key under recipes")
+    counts: Literal["published", "none"] = Field(
+        "published", description="what the numbers of tracklets are compared with"
+    )
+    case: str | None = Field(None, description="test case of VReID-XFD: a folder of the dataset")
 
 
 class WalkersParams(Section):
@@ -107,10 +111,32 @@ class EmbedParams(Section):
     frames: Literal["rrs", "dense"] = Field(description="frames of a tracklet that count")
 
 
+class RerankParams(Section):
+    """k-reciprocal re-ranking."""
+
+    enabled: bool = Field(description="report re-ranked scores beside the plain ones")
+    k1: int = Field(ge=1, description="neighbours checked for reciprocity")
+    k2: int = Field(ge=1, description="neighbours whose encodings are averaged")
+    lambda_: float = Field(alias="lambda", ge=0, le=1, description="weight of the plain distance")
+
+
+class BootstrapParams(Section):
+    """Intervals of the averages over queries."""
+
+    samples: int = Field(ge=1, description="draws of as many queries")
+    seed: int = Field(ge=0)
+
+
 class ScoreParams(Section):
     """Retrieval scores."""
 
-    max_rank: int = Field(ge=1, description="length of the CMC curve")
+    max_rank: int = Field(ge=20, description="length of the CMC curve")
+    gallery_includes_queries: bool | None = Field(
+        description="whether queries are ranked too; null: the dataset's official rule"
+    )
+    ranked_list: int = Field(ge=1, description="gallery tracklets kept per query for the report")
+    rerank: RerankParams
+    bootstrap: BootstrapParams
 
 
 class ReportParams(Section):

@@ -5,10 +5,8 @@ first, length = shards.tracklets.loc[0, ["first", "length"]]
 frames = [decode(jpeg) for jpeg in shards.jpeg(range(first, first + length))]
 """
 
-import hashlib
 import os
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,33 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import paths, schema
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, did_you_mean
+from shards.columns import LENGTH_BITS, NO_FRAME, UNKNOWN, cached, frame_places
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Raised whenever the cached arrays change in kind, so that those of an older program are not read.
-CACHE_VERSION = 1
-# Name, shape of one row, type. A frame without joints holds NaN.
-_COLUMNS = {
-    "xy_px": ((17, 2), np.float32),
-    "score": ((17,), np.float32),
-    "xyz": ((17, 3), np.float32),
-    "status": ((), np.int8),
-    "bridged": ((), np.bool_),
-    "width": ((), np.int16),
-    "height": ((), np.int16),
-    "frame_number": ((), np.int32),
-}
-_TRACKLET_KEY = ["tracklet", "pid", "camid", "split"]
 
 
 class Shards:
     """All shards of a folder as one table of `F` frames, addressed by global row.
 
     The files follow each other in the order of their names. The joints and the other small columns
-    are copied once to `work/` and mapped into memory, so that all processes share them. Frames are
-    read from the Parquet files, which every process opens for itself: Arrow and fork do not mix.
+    are copied once to `work/` and mapped into memory, so that all processes share them. Parquet
+    files are opened on first use, by every process for itself: Arrow and fork do not mix.
 
     Attributes:
         folder: Where the files lie.
@@ -67,6 +51,8 @@ class Shards:
         self.metadata = schema.metadata(found[0])
         self._opened: dict[int, pq.ParquetFile] = {}
         self._pid = os.getpid()
+        self._mapped: dict[int, np.ndarray] = {}
+        self._arrays: dict[str, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[type["Shards"], tuple[Path]]:
         """Travel to other processes as a path: arrays and open files stay here."""
@@ -127,18 +113,16 @@ class Shards:
     def jpeg(self, rows: Iterable[int]) -> list[bytes | None]:
         """Return the encoded frames at some global rows, None where a frame is bad.
 
-        Rows of one tracklet usually lie in one row group, which is read once.
+        The first read of a row group notes where in the file each of its frames lies, for all
+        processes; from then on only the bytes asked for are read.
         """
-        wanted = np.asarray(rows if isinstance(rows, Sequence) else list(rows), dtype=np.int64)
-        columns = ["jpeg"] if self._is_embedded else ["path", "status"]
+        wanted = np.fromiter(rows, np.int64)
         found: dict[int, bytes | None] = {}
-        groups = np.searchsorted(self._groups["first"], wanted, side="right") - 1
+        new = wanted[self._places[wanted] == UNKNOWN]
+        groups = np.searchsorted(self._groups["first"], new, side="right") - 1
         for group in np.unique(groups):
-            first, file, number = (int(x) for x in self._groups[group])
-            table = self._open(file).read_row_group(number, columns=columns, use_threads=False)
-            for row in wanted[groups == group]:
-                found[int(row)] = self._encoded(table, int(row) - first)
-        return [found[int(row)] for row in wanted]
+            found |= self._read_group(int(group), new[groups == group])
+        return [found[row] if row in found else self._read_frame(row) for row in wanted.tolist()]
 
     def find(self, tracklet: str) -> int:
         """Return the position of a tracklet in `tracklets`.
@@ -146,8 +130,6 @@ class Shards:
         Raises:
             PipelineError: If there is none of that name.
         """
-        from pipeline.errors import did_you_mean
-
         names = self.tracklets["tracklet"]
         at = np.flatnonzero(names == tracklet)
         if not len(at):
@@ -165,9 +147,28 @@ class Shards:
     def _is_embedded(self) -> bool:
         return self.metadata.get("embed_frames", "True") == "True"
 
-    def _encoded(self, table: pa.Table, row: int) -> bytes | None:
-        if self._is_embedded:
-            return table["jpeg"][row].as_py()
+    def _read_group(self, group: int, wanted: np.ndarray) -> dict[int, bytes | None]:
+        first, file, number = (int(x) for x in self._groups[group])
+        columns = ["jpeg"] if self._is_embedded else ["path", "status"]
+        opened = self._open(file)
+        table = opened.read_row_group(number, columns=columns, use_threads=False)
+        if not self._is_embedded:
+            return {row: self._from_path(table, row - first) for row in wanted.tolist()}
+        jpegs = table["jpeg"].to_pylist()
+        places = frame_places(self._bytes(file), opened.metadata.row_group(number), jpegs)
+        self._places[first : first + len(jpegs)] = places
+        return {row: jpegs[row - first] for row in wanted.tolist()}
+
+    def _read_frame(self, row: int) -> bytes | None:
+        place = int(self._places[row])
+        if place == NO_FRAME:
+            return None
+        group = np.searchsorted(self._groups["first"], row, side="right") - 1
+        file = int(self._groups["file"][group])
+        offset, length = place >> LENGTH_BITS, place & (2**LENGTH_BITS - 1)
+        return self._bytes(file)[offset : offset + length].tobytes()
+
+    def _from_path(self, table: pa.Table, row: int) -> bytes | None:
         if table["status"][row].as_py() in (schema.Status.MISSING, schema.Status.UNREADABLE):
             return None
         file = paths.dataset_root(self.metadata["dataset"]) / table["path"][row].as_py()
@@ -187,10 +188,20 @@ class Shards:
             self._opened[file] = pq.ParquetFile(self.files[file], memory_map=True)
         return self._opened[file]
 
+    def _bytes(self, file: int) -> np.ndarray:
+        if file not in self._mapped:
+            self._mapped[file] = np.memmap(self.files[file], np.uint8, "r")
+        return self._mapped[file]
+
     def _array(self, name: str) -> np.ndarray:
-        if name not in self.__dict__.setdefault("_arrays", {}):
+        if name not in self._arrays:
             self._arrays[name] = np.load(self._cache / f"{name}.npy", mmap_mode="r")
         return self._arrays[name]
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """Where each frame lies in its file, `(F,)`: shared, and filled while reading."""
+        return np.load(self._cache / "places.npy", mmap_mode="r+")
 
     @cached_property
     def _groups(self) -> np.ndarray:
@@ -198,22 +209,7 @@ class Shards:
 
     @cached_property
     def _cache(self) -> Path:
-        """Folder of the arrays, made on first use by any process."""
-        folder = paths.work_dir("columns", self.folder.name, _fingerprint(self.files))
-        if not folder.is_dir():
-            made = folder.with_name(f".{folder.name}.{os.getpid()}")
-            shutil.rmtree(made, ignore_errors=True)
-            made.mkdir(parents=True)
-            try:
-                _copy_columns(self.files, made)
-                made.rename(folder)
-            except OSError:
-                # Another process was faster: its folder is the same.
-                if not folder.is_dir():
-                    raise
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
-        return folder
+        return cached(self.folder.name, self.files)
 
 
 def decode(jpeg: bytes) -> np.ndarray:
@@ -229,61 +225,3 @@ def decode(jpeg: bytes) -> np.ndarray:
     if image is None:
         raise PipelineError(f"a frame of {len(data)} bytes does not decode as an image")
     return image
-
-
-def joints(column: pa.ChunkedArray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a fixed-size list column as `(rows, *shape)`, NaN where it is null."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
-    width = array.type.list_size
-    values = array.values.slice(array.offset * width, len(array) * width)
-    out = values.to_numpy(zero_copy_only=False).reshape(len(array), *shape)
-    if array.null_count:
-        out = np.where(array.is_null().to_numpy(False).reshape(-1, *[1] * len(shape)), np.nan, out)
-    return out.astype(np.float32, copy=False)
-
-
-def _fingerprint(files: list[Path]) -> str:
-    """Return hex digits that change when a file is replaced, without reading all of it."""
-    digest = hashlib.sha256(str(CACHE_VERSION).encode())
-    for file in files:
-        stat = file.stat()
-        digest.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:12]
-
-
-def _copy_columns(files: list[Path], folder: Path) -> None:
-    """Copy the small columns of all files to one array each, a row group at a time."""
-    opened = [pq.ParquetFile(file) for file in files]
-    frames = sum(file.metadata.num_rows for file in opened)
-    arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (frames, *shape))
-        for name, (shape, dtype) in _COLUMNS.items()
-    }
-    groups, keys, start = [], [], 0
-    for i, file in enumerate(opened):
-        for group in range(file.num_row_groups):
-            columns = [*_TRACKLET_KEY, "frame", *_COLUMNS]
-            table = file.read_row_group(group, columns=columns, use_threads=False)
-            stop = start + len(table)
-            for name, (shape, dtype) in _COLUMNS.items():
-                if shape:
-                    arrays[name][start:stop] = joints(table[name], shape)
-                else:
-                    filled = table[name].fill_null(False if dtype is np.bool_ else 0)
-                    arrays[name][start:stop] = filled.to_numpy()
-            is_first = table["frame"].to_numpy() == 0
-            firsts = pa.array(np.flatnonzero(is_first))
-            starts = pa.array(np.flatnonzero(is_first) + start, pa.int64())
-            keys.append(table.select(_TRACKLET_KEY).take(firsts).append_column("first", starts))
-            groups.append((start, i, group))
-            start = stop
-    for array in arrays.values():
-        array.flush()
-    fields = [("first", np.int64), ("file", np.int32), ("group", np.int32)]
-    np.save(folder / "groups.npy", np.array(groups, dtype=fields))
-    tracklets = pa.concat_tables(keys)
-    bounds = np.append(tracklets["first"].to_numpy(), frames)
-    tracklets = tracklets.append_column("length", pa.array(np.diff(bounds)))
-    pq.write_table(tracklets, folder / "tracklets.parquet")

@@ -87,6 +87,26 @@ def test_frames_come_in_the_order_asked_for(made: Extracted, rows: list[int]):
     assert Shards(FOLDER).jpeg(rows) == [expected_bytes(made, row) for row in rows]
 
 
+def test_frames_that_were_read_before_are_read_again_the_same(made: Extracted):
+    shards = Shards(FOLDER)
+    rows = list(range(len(shards)))
+    expected = [expected_bytes(made, row) for row in rows]
+    assert shards.jpeg(rows) == expected
+    assert shards.jpeg(rows) == expected
+    assert Shards(FOLDER).jpeg(rows[::-1]) == expected[::-1]
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_shards_rewritten_by_another_program_are_read(made: Extracted, compression: str):
+    for file in FOLDER.glob("*.parquet"):
+        pq.write_table(pq.read_table(file), file, compression=compression, row_group_size=100)
+    rows = [5, 300, 300, 7, 2]
+    expected = [expected_bytes(made, row) for row in rows]
+    shards = Shards(FOLDER)
+    assert shards.jpeg(rows) == expected
+    assert shards.jpeg(rows) == expected
+
+
 def test_frames_are_found_by_path_when_the_shards_hold_paths(made: Extracted):
     write(embed_frames=False)
     assert Shards(FOLDER).jpeg([1, 2, 3]) == [expected_bytes(made, row) for row in (1, 2, 3)]

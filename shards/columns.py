@@ -1,0 +1,136 @@
+"""Small columns of shards as arrays in `work/`, mapped into memory by every process that reads."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import paths
+
+# Raised whenever the cached arrays change in kind, so that those of an older program are not read.
+CACHE_VERSION = 1
+# Name, shape of one row, type. A frame without joints holds NaN.
+_COLUMNS = {
+    "xy_px": ((17, 2), np.float32),
+    "score": ((17,), np.float32),
+    "xyz": ((17, 3), np.float32),
+    "status": ((), np.int8),
+    "bridged": ((), np.bool_),
+    "width": ((), np.int16),
+    "height": ((), np.int16),
+    "frame_number": ((), np.int32),
+}
+# A place is an offset in the file and a length in one integer, which is written in one piece
+# however many processes fill the same array.
+UNKNOWN, NO_FRAME = 0, -1
+LENGTH_BITS = 24
+_TRACKLET_KEY = ["tracklet", "pid", "camid", "split"]
+
+
+def cached(name: str, files: list[Path]) -> Path:
+    """Return the folder of arrays of some shards, made on first use by any process."""
+    folder = paths.work_dir("columns", name, _fingerprint(files))
+    if folder.is_dir():
+        return folder
+    made = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    try:
+        _copy_columns(files, made)
+        made.rename(folder)
+    except OSError:
+        # Another process may have been faster: its folder is the same.
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def joints(column: pa.ChunkedArray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a fixed-size list column as `(rows, *shape)`, NaN where it is null."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
+    width = array.type.list_size
+    values = array.values.slice(array.offset * width, len(array) * width)
+    out = values.to_numpy(zero_copy_only=False).reshape(len(array), *shape)
+    if array.null_count:
+        out = np.where(array.is_null().to_numpy(False).reshape(-1, *[1] * len(shape)), np.nan, out)
+    return out.astype(np.float32, copy=False)
+
+
+def frame_places(
+    file: np.ndarray, group: pq.RowGroupMetaData, jpegs: list[bytes | None]
+) -> np.ndarray:
+    """Find where each frame of a row group lies in the mapped file, after its length.
+
+    Shards keep frames neither compressed nor in a dictionary; where another program rewrote a
+    file so that they do not stand there as they are, their places remain unknown.
+    """
+    columns = (group.column(i) for i in range(group.num_columns))
+    chunk = next(column for column in columns if column.path_in_schema == "jpeg")
+    start = chunk.data_page_offset
+    data = file[start : start + chunk.total_compressed_size].tobytes()
+    places = np.full(len(jpegs), UNKNOWN, np.int64)
+    at = 0
+    for i, jpeg in enumerate(jpegs):
+        if jpeg is None:
+            places[i] = NO_FRAME
+            continue
+        found = data.find(len(jpeg).to_bytes(4, "little") + jpeg, at)
+        if found < 0 or len(jpeg) >= 2**LENGTH_BITS:
+            break
+        at = found + 4 + len(jpeg)
+        places[i] = (start + found + 4) << LENGTH_BITS | len(jpeg)
+    return places
+
+
+def _fingerprint(files: list[Path]) -> str:
+    """Return hex digits that change when a file is replaced, without reading all of it."""
+    digest = hashlib.sha256(str(CACHE_VERSION).encode())
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _copy_columns(files: list[Path], folder: Path) -> None:
+    """Copy the small columns of all files to one array each, a row group at a time."""
+    opened = [pq.ParquetFile(file) for file in files]
+    frames = sum(file.metadata.num_rows for file in opened)
+    arrays = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (frames, *shape))
+        for name, (shape, dtype) in _COLUMNS.items()
+    }
+    groups, keys, start = [], [], 0
+    for i, file in enumerate(opened):
+        for group in range(file.num_row_groups):
+            columns = [*_TRACKLET_KEY, "frame", *_COLUMNS]
+            table = file.read_row_group(group, columns=columns, use_threads=False)
+            stop = start + len(table)
+            for name, (shape, dtype) in _COLUMNS.items():
+                if shape:
+                    arrays[name][start:stop] = joints(table[name], shape)
+                else:
+                    filled = table[name].fill_null(False if dtype is np.bool_ else 0)
+                    arrays[name][start:stop] = filled.to_numpy()
+            is_first = table["frame"].to_numpy() == 0
+            firsts = pa.array(np.flatnonzero(is_first))
+            starts = pa.array(np.flatnonzero(is_first) + start, pa.int64())
+            keys.append(table.select(_TRACKLET_KEY).take(firsts).append_column("first", starts))
+            groups.append((start, i, group))
+            start = stop
+    for array in arrays.values():
+        array.flush()
+    np.save(folder / "places.npy", np.full(frames, UNKNOWN, np.int64))
+    fields = [("first", np.int64), ("file", np.int32), ("group", np.int32)]
+    np.save(folder / "groups.npy", np.array(groups, dtype=fields))
+    tracklets = pa.concat_tables(keys)
+    bounds = np.append(tracklets["first"].to_numpy(), frames)
+    tracklets = tracklets.append_column("length", pa.array(np.diff(bounds)))
+    pq.write_table(tracklets, folder / "tracklets.parquet")

@@ -1,0 +1,62 @@
+"""Read CCVID, where people change clothes.
+
+Where: github.com/guxinqian/Simple-CCReID (Gu et al., "Clothes-Changing Person Re-identification
+with RGB Modality Only", CVPR 2022). CC BY-NC-SA 4.0; faces must be masked where shown.
+
+    session{1,2,3}/001_01/00001.jpg           person, camera 1..12
+    {train,query,gallery}.txt                 "session1/001_01<TAB>001<TAB>u0_l0_s0_c0_a0"
+
+The last column names the clothes and means something for one person only. Cameras of session 3
+are others: 12 is added to their number. Train: 948 tracklets of 75 persons in 159 outfits. Test:
+834 queries and 1,074 gallery tracklets of 151 persons; scored three ways (docs/protocol.md).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from extract.tracklets import Format, Reading, Tracklet, from_folder, whole_number
+from pipeline.errors import PipelineError
+
+SOURCE = "Ask the authors for CCVID (docs/datasets.md)."
+FORMAT = Format(
+    source=SOURCE,
+    published={
+        "train_tracklets": 948,
+        "train_pids": 75,
+        "query_tracklets": 834,
+        "query_pids": 151,
+        "gallery_tracklets": 1074,
+        "gallery_pids": 151,
+    },
+)
+SESSION_3_CAMERAS = 12
+
+
+def read(reading: Reading) -> Iterator[Tracklet]:
+    """Yield the tracklets of the three lists."""
+    lines = {
+        split: _lines(reading.file(f"{split}.txt", SOURCE))
+        for split in ("gallery", "query", "train")
+    }
+    outfits = sorted({outfit for listed in lines.values() for _, _, _, outfit in listed})
+    number = {outfit: i for i, outfit in enumerate(outfits)}
+    for split, listed in lines.items():
+        for pid, name, folder, outfit in sorted(listed):
+            camid = whole_number(folder.rpartition("_")[2], reading.root / folder) - 1
+            if folder.startswith("session3"):
+                camid += SESSION_3_CAMERAS
+            if found := from_folder(reading, folder, name, pid, camid, split):
+                yield found._replace(clothes=number[outfit])
+
+
+def _lines(path: Path) -> list[tuple[int, str, str, tuple[int, str]]]:
+    lines = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            folder, pid, clothes = line.split("\t")
+            lines.append((int(pid), folder.replace("/", "_"), folder, (int(pid), clothes.strip())))
+        except ValueError:
+            raise PipelineError(
+                f'{path}:{number}: {line!r} is not "<folder> <pid> <clothes>". {SOURCE}'
+            ) from None
+    return lines

@@ -1,0 +1,67 @@
+"""Read DukeMTMC-VideoReID.
+
+Where: withdrawn by its owners; for those who have it (Wu et al., "Exploit the Unknown Gradually",
+CVPR 2018). Non-commercial licence.
+
+    {train,query,gallery}/0001/0009/0001_C6_F0099_X30823.jpg    also 0001C6F0099X30823.jpg
+
+Person, tracklet, camera 1..8, frame in the tracklet, frame of the video; D instead of X marks a
+distractor, who keeps an own person number. One frame in twelve was kept. Train: 702 persons,
+2,196 tracklets. Test: 702 queries, 2,636 gallery tracklets of 1,110 persons, 408 of them
+distractors.
+
+Known faults: some tracklets start at F0002 and skip numbers, so names cannot be made up; one test
+tracklet has a single frame.
+"""
+
+import re
+from collections.abc import Iterator
+
+from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders, whole_number
+from pipeline.errors import PipelineError
+
+SOURCE = "The dataset was withdrawn: docs/datasets.md."
+FORMAT = Format(
+    source=SOURCE,
+    published={
+        "train_pids": 702,
+        "train_tracklets": 2196,
+        "query_pids": 702,
+        "query_tracklets": 702,
+        "query_frames": 111_848,
+        "gallery_pids": 1110,
+        "gallery_tracklets": 2636,
+        "gallery_frames": 445_764,
+    },
+)
+NAME = re.compile(r"^(\d{4})_?C(\d)_?F(\d{4})_?[XD](\d+)\.jpg$")
+
+
+def read(reading: Reading) -> Iterator[Tracklet]:
+    """Yield the tracklets of the three folders."""
+    for split in ("gallery", "query", "train"):
+        root = reading.file(split, SOURCE)
+        for person in list_folders(root):
+            for tracklet in list_folders(root / person):
+                found = from_folder(
+                    reading,
+                    f"{split}/{person}/{tracklet}",
+                    f"{split}_{person}_{tracklet}",
+                    whole_number(person, root),
+                    0,
+                    split,
+                )
+                if found:
+                    yield _with_camera(found)
+
+
+def _with_camera(tracklet: Tracklet) -> Tracklet:
+    matches = [NAME.match(frame.rpartition("/")[2]) for frame in tracklet.frames]
+    cameras = {match and match[2] for match in matches}
+    if None in cameras or len(cameras) > 1:
+        raise PipelineError(
+            f"{tracklet.frames[0]} and its neighbours are not frames of one camera, named "
+            f"0001_C6_F0099_X30823.jpg. {SOURCE}"
+        )
+    numbers = [int(match[3]) for match in matches if match]
+    return tracklet._replace(camid=int(cameras.pop()) - 1, frame_numbers=numbers)

@@ -1,0 +1,111 @@
+"""Read iLIDS-VID, unpacked or from its tar.
+
+Where: xiatian-zhu.github.io/downloads_qmul_iLIDS-VID_ReID_dataset.html (Wang et al., "Person
+Re-Identification by Video Ranking", ECCV 2014).
+
+    iLIDS-VID.tar, or what is in it:
+    i-LIDS-VID/sequences/cam1/person001/cam1_person001_00317.png
+    train-test people splits/train_test_splits_ilidsvid.mat    ls_set (10, 300)
+
+300 persons, one tracklet in each of two cameras. Each of the ten rows of ls_set is a permutation
+of 1..300: positions in the sorted list of person folders, not person numbers, which have gaps up
+to 319. The first 150 are the test half (Wang et al.); queries come from camera 1, the gallery is
+camera 2. `index.trial` chooses the row.
+
+Known faults of public code: halves swapped, folders in unsorted order so that positions mean
+other persons, and every window of frames scored as a query of its own.
+"""
+
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from extract.tracklets import (
+    Format,
+    Reading,
+    Tracklet,
+    from_folder,
+    list_folders,
+    read_mat,
+    whole_number,
+)
+from pipeline.errors import PipelineError
+
+SOURCE = "Get iLIDS-VID.tar from its home page (docs/datasets.md)."
+FORMAT = Format(
+    source=SOURCE,
+    published={
+        "train_tracklets": 300,
+        "train_pids": 150,
+        "query_tracklets": 150,
+        "query_pids": 150,
+        "gallery_tracklets": 150,
+        "gallery_pids": 150,
+    },
+    trials=10,
+)
+SEQUENCES = "i-LIDS-VID/sequences"
+SPLITS = "train-test people splits"
+WANTED = (f"{SEQUENCES}/", f"{SPLITS}/")
+
+
+def read(reading: Reading) -> Iterator[Tracklet]:
+    """Yield the tracklets of one of the ten official splits."""
+    if not (reading.root / SEQUENCES).is_dir():
+        _unpack(reading.file("iLIDS-VID.tar", SOURCE), reading.root)
+    permutations = read_mat(
+        reading.file(f"{SPLITS}/train_test_splits_ilidsvid.mat", SOURCE), "ls_set"
+    )
+    persons = sorted(
+        set(list_folders(reading.file(f"{SEQUENCES}/cam1", SOURCE)))
+        & set(list_folders(reading.file(f"{SEQUENCES}/cam2", SOURCE)))
+    )
+    order = [int(position) - 1 for position in permutations[reading.trial]]
+    if len(persons) != len(order):
+        raise PipelineError(
+            f"{reading.root}/{SEQUENCES} has {len(persons)} persons in both cameras, the split "
+            f"speaks of {len(order)}: positions would mean other persons. {SOURCE}"
+        )
+    test = {persons[i] for i in order[: len(order) // 2]}
+    parts = (("gallery", test, (2,)), ("query", test, (1,)), ("train", set(persons) - test, (1, 2)))
+    for split, chosen, cameras in parts:
+        yield from _tracklets(reading, split, sorted(chosen), cameras)
+
+
+def _tracklets(
+    reading: Reading, split: str, persons: list[str], cameras: tuple[int, ...]
+) -> Iterator[Tracklet]:
+    for person in persons:
+        for camera in cameras:
+            folder = f"{SEQUENCES}/cam{camera}/{person}"
+            name = f"cam{camera}_{person}"
+            pid = whole_number(person.removeprefix("person"), reading.root / folder)
+            tracklet = from_folder(reading, folder, name, pid, camera - 1, split)
+            if tracklet:
+                yield tracklet
+
+
+def _unpack(archive: Path, root: Path) -> None:
+    """Unpack the sequences and splits beside the archive; they appear when complete."""
+    try:
+        with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as folder:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, _wanted(tar, folder), filter="data")
+            # Sequences last: their folder says that everything is there.
+            for part in (SPLITS, SEQUENCES):
+                if (Path(folder) / part).is_dir() and not (root / part).exists():
+                    (root / part).parent.mkdir(parents=True, exist_ok=True)
+                    (Path(folder) / part).replace(root / part)
+    except tarfile.FilterError as error:
+        raise PipelineError(f"{archive} is refused: {error}. {SOURCE}") from None
+    except (tarfile.TarError, EOFError) as error:
+        raise PipelineError(f"{archive} is damaged ({error}). {SOURCE}") from None
+
+
+def _wanted(tar: tarfile.TarFile, folder: str) -> Iterator[tarfile.TarInfo]:
+    for member in tar:
+        # Refuses absolute paths, `..`, links out of the folder and devices, in any member.
+        tarfile.data_filter(member, folder)
+        if member.name.removeprefix("./").startswith(WANTED):
+            yield member

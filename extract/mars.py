@@ -1,0 +1,112 @@
+"""Read MARS, or any dataset in its layout.
+
+Where: the frames from the authors (Zheng et al., "MARS: A Video Benchmark for Large-Scale Person
+Re-Identification", ECCV 2016), the folder `info/` from github.com/liangzheng06/MARS-evaluation.
+Mirrors often hold the frames alone.
+
+    bbox_train/0001/0001C1T0001F001.jpg     person, camera, tracklet of the person, frame
+    bbox_test/{0000 distractors, 00-1 junk, 0002, ...}/
+    info/{train,test}_name.txt              one frame name per line, in tracklet order
+    info/tracks_{train,test}_info.mat       first and last line (from 1, inclusive), pid, camera
+    info/query_IDX.mat                      rows (from 1) of tracks_test_info that are queries
+
+Train: 8,298 tracklets of 625 persons, 509,914 frames. Test: 12,180 rows = 1,980 queries, 6,082
+more of the same persons, 3,248 distractors (pid 0) and 870 junk (pid -1), which is left out: it
+never counts in a ranking. Officially the queries are part of the gallery, 11,310 tracklets.
+
+Known faults: frame and tracklet numbers have gaps, so names cannot be made up from lengths; six
+test tracklets do not start at frame 1; query_IDX is uint16; 1,988 pairs of person and camera
+exist, but the eight persons seen by one camera have no query; 140 queries have no match once the
+queries are taken out of the gallery; the name lists end lines with CR LF in some copies.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from extract.tracklets import Format, Reading, Tracklet, read_mat
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SOURCE = "Get info/ from github.com/liangzheng06/MARS-evaluation (docs/datasets.md)."
+FORMAT = Format(
+    source=SOURCE,
+    published={
+        "train_tracklets": 8298,
+        "train_pids": 625,
+        "train_frames": 509_914,
+        "query_tracklets": 1980,
+        "query_pids": 626,
+        "query_frames": 114_493,
+        "gallery_tracklets": 9330,
+        "gallery_frames": 543_216,
+        "distractor_tracklets": 3248,
+        "junk_tracklets": 870,
+    },
+    gallery_includes_queries=True,
+)
+JUNK = -1
+NAME = re.compile(r"^((?:\d{4}|00-1)C(\d)T\d{4,})F(\d{3,})\.jpe?g$")
+
+
+def read(reading: Reading) -> Iterator[Tracklet]:
+    """Yield the tracklets of the official split, without junk."""
+    test = read_mat(reading.file("info/tracks_test_info.mat", SOURCE), "track_test_info")
+    query = read_mat(reading.file("info/query_IDX.mat", SOURCE), "query_IDX")
+    is_query = set((query.ravel().astype(int) - 1).tolist())
+    if max(is_query, default=0) >= len(test):
+        raise PipelineError(
+            f"{reading.root}/info/query_IDX.mat points behind the {len(test)} rows of "
+            f"tracks_test_info.mat: they do not belong together. {SOURCE}"
+        )
+    reading.counted["junk_tracklets"] = int((test[:, 2] == JUNK).sum())
+    rows = [i for i in range(len(test)) if test[i, 2] != JUNK]
+    names = _names(reading, "test", test)
+    yield from _tracklets(reading, "gallery", test, [i for i in rows if i not in is_query], names)
+    yield from _tracklets(reading, "query", test, [i for i in rows if i in is_query], names)
+    train = read_mat(reading.file("info/tracks_train_info.mat", SOURCE), "track_train_info")
+    names = _names(reading, "train", train)
+    yield from _tracklets(reading, "train", train, list(range(len(train))), names)
+
+
+def _names(reading: Reading, part: str, tracks: "np.ndarray") -> list[str]:
+    path = reading.file(f"info/{part}_name.txt", SOURCE)
+    names = path.read_text(encoding="utf-8", errors="replace").split()
+    needed = int(tracks[:, 1].max())
+    if len(names) != needed:
+        raise PipelineError(
+            f"{path} lists {len(names):,} frames, tracks_{part}_info.mat speaks of {needed:,}: "
+            f"they do not belong together. {SOURCE}"
+        )
+    reading.file(f"bbox_{part}", "Get the frames from the authors (docs/datasets.md).")
+    return names
+
+
+def _tracklets(
+    reading: Reading, split: str, tracks: "np.ndarray", rows: list[int], names: list[str]
+) -> Iterator[Tracklet]:
+    part = "train" if split == "train" else "test"
+    found = []
+    for row in rows:
+        start, end, pid, camera = (int(value) for value in tracks[row])
+        match = NAME.match(names[start - 1])
+        if match is None or int(match[1][:4]) != pid or int(match[2]) != camera:
+            raise PipelineError(
+                f"{reading.root}/info/{part}_name.txt: line {start} is {names[start - 1]!r}, where "
+                f"tracks_{part}_info.mat starts a tracklet of person {pid}, camera {camera}."
+            )
+        found.append((pid, match[1], camera, start, end))
+    for pid, tracklet, camera, start, end in sorted(found):
+        frames = names[start - 1 : end]
+        odd = next((name for name in frames if not name.startswith(f"{tracklet}F")), None)
+        if odd:
+            raise PipelineError(
+                f"{reading.root}/info/{part}_name.txt: {odd!r} stands among the frames of "
+                f"{tracklet}. {SOURCE}"
+            )
+        folder = f"bbox_{part}/{tracklet[:4]}"
+        numbers = [int(name[len(tracklet) + 1 :].partition(".")[0]) for name in frames]
+        paths = [f"{folder}/{name}" for name in frames]
+        yield Tracklet(tracklet, pid, camera - 1, split, paths, numbers)

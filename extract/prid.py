@@ -1,0 +1,53 @@
+"""Read PRID-2011.
+
+Where: the Institute of Computer Graphics and Vision, TU Graz (Hirzer et al., "Person
+Re-Identification by Descriptive and Discriminative Classification", SCIA 2011); the ten splits
+`splits_prid2011.json` are passed on by re-ID code bases such as Torchreid.
+
+    multi_shot/cam_a/person_0001/0001.png     also cam_b; the archive's folder is prid_2011/
+    splits_prid2011.json                      ten times {"train": [89 names], "test": [89 names]}
+
+385 persons in camera a, 749 in b, 200 in both; of these the 178 with at least 27 frames in both
+cameras are used, half for training. Queries come from camera a, the gallery is camera b.
+`index.trial` chooses the split.
+"""
+
+import json
+from collections.abc import Iterator
+
+from extract.tracklets import Format, Reading, Tracklet, from_folder, whole_number
+from pipeline.errors import PipelineError
+
+SOURCE = "docs/datasets.md says where PRID-2011 and splits_prid2011.json are to be had."
+FORMAT = Format(
+    source=SOURCE,
+    published={
+        "train_tracklets": 178,
+        "train_pids": 89,
+        "query_tracklets": 89,
+        "gallery_tracklets": 89,
+    },
+    trials=10,
+)
+PARTS = (("gallery", "test", "b"), ("query", "test", "a"), ("train", "train", "ab"))
+
+
+def read(reading: Reading) -> Iterator[Tracklet]:
+    """Yield the tracklets of one of the ten published splits."""
+    path = reading.file("splits_prid2011.json", SOURCE)
+    try:
+        halves = json.loads(path.read_text(encoding="utf-8"))[reading.trial]
+        persons = {half: sorted(halves[half]) for half in ("train", "test")}
+    except (ValueError, LookupError, TypeError) as error:
+        raise PipelineError(
+            f"{path} does not hold ten {{train, test}} splits ({error!r}). {SOURCE}"
+        ) from None
+    reading.file("multi_shot/cam_a", SOURCE)
+    for split, half, cameras in PARTS:
+        for person in persons[half]:
+            for camera in cameras:
+                folder = f"multi_shot/cam_{camera}/{person}"
+                pid = whole_number(person.removeprefix("person_"), path)
+                name = f"cam_{camera}_{person}"
+                if found := from_folder(reading, folder, name, pid, "ab".index(camera), split):
+                    yield found

@@ -1,0 +1,257 @@
+"""What every parser yields, and how its tracklets are counted and written as the index table.
+
+A parser is a module of this package with a constant `FORMAT` and a function
+`read(reading) -> Iterator[Tracklet]` that yields in the order of `Tracklet.key`.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DISTRACTOR = 0
+BATCH_TRACKLETS = 512
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+class Tracklet(NamedTuple):
+    """One person seen by one camera for a while; `frames` are relative to the dataset's root."""
+
+    tracklet: str
+    pid: int
+    camid: int
+    split: str
+    frames: list[str]
+    frame_numbers: list[int]
+    clothes: int | None = None
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """Return what the index is sorted by."""
+        return self.split, self.pid, self.tracklet
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a parser knows about its dataset beside the files.
+
+    Attributes:
+        source: Where to get the data and the split files.
+        published: Counts that the complete dataset has, by the keys of `count`.
+        gallery_includes_queries: The official rule.
+        same_camera_counts: Whether the official rule ranks the query's own camera too.
+        trials: Number of random splits over which results are averaged.
+    """
+
+    source: str
+    published: Mapping[str, int] = field(default_factory=dict)
+    gallery_includes_queries: bool = False
+    same_camera_counts: bool = False
+    trials: int = 1
+
+
+@dataclass
+class Reading:
+    """What a parser is asked to read, and what it noticed on the way.
+
+    Attributes:
+        root: The dataset's folder.
+        trial: Which random split, where there are several.
+        case: Which test case, where there are several.
+        missing: Files or tracklets that should be there and are not.
+        counted: Numbers of persons, tracklets and frames, and of junk that is left out.
+        notes: Further metadata for the index.
+    """
+
+    root: Path
+    trial: int = 0
+    case: str | None = None
+    missing: list[str] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def file(self, relative: str, source: str) -> Path:
+        """Return a file or folder of the dataset.
+
+        Raises:
+            PipelineError: If it is not there.
+        """
+        path = self.root / relative
+        if not path.exists():
+            raise PipelineError(f"{path} is missing. {source}")
+        return path
+
+
+def write_index(
+    path: Path, tracklets: Iterable[Tracklet], metadata: Mapping[str, object], reading: Reading
+) -> None:
+    """Write tracklets as they come; memory is one batch.
+
+    Args:
+        path: The file to write.
+        tracklets: Sorted by `Tracklet.key`.
+        metadata: What the file should say about itself, beside the counts and notes.
+        reading: Where counts and notes stand when the last tracklet has come.
+
+    Raises:
+        PipelineError: If two tracklets have one name, or a tracklet has no frame.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.schema import INDEX, with_metadata
+
+    schema = with_metadata(INDEX, **metadata)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        ordered = _in_order(tracklets)
+        while batch := list(islice(ordered, BATCH_TRACKLETS)):
+            rows = [tracklet._asdict() for tracklet in batch]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        counts = dict(sorted(reading.counted.items()))
+        writer.add_key_value_metadata({"counts": json.dumps(counts)} | reading.notes)
+
+
+def count(tracklets: Iterable[Tracklet], counts: Counter[str]) -> Iterator[Tracklet]:
+    """Pass tracklets on, adding `<split>_{pids,tracklets,frames}` and distractors to `counts`.
+
+    `pids` are persons, so distractors (pid 0) are none of them.
+    """
+    persons = set()
+    for tracklet in tracklets:
+        split = tracklet.split
+        if tracklet.pid != DISTRACTOR and (split, tracklet.pid) not in persons:
+            persons.add((split, tracklet.pid))
+            counts[f"{split}_pids"] += 1
+        counts[f"{split}_tracklets"] += 1
+        counts[f"{split}_frames"] += len(tracklet.frames)
+        if tracklet.pid == DISTRACTOR:
+            counts["distractor_tracklets"] += 1
+        yield tracklet
+
+
+def mismatch(counts: Mapping[str, int], published: Mapping[str, int]) -> str:
+    """Return how counts differ from the published ones, or nothing if they agree.
+
+    >>> mismatch({"query_tracklets": 1979}, {"query_tracklets": 1980})
+    '1,979 query tracklets instead of 1,980 (-1)'
+    """
+    differences = []
+    for key, expected in published.items():
+        found = counts.get(key, 0)
+        if found != expected:
+            name = key.replace("_", " ")
+            differences.append(f"{found:,} {name} instead of {expected:,} ({found - expected:+,})")
+    return "; ".join(differences)
+
+
+def note_missing_frames(tracklets: Iterable[Tracklet], reading: Reading) -> Iterator[Tracklet]:
+    """Pass tracklets on, noting frames that are not on disk.
+
+    A folder is listed once as long as its tracklets come one after the other, as they do in
+    sorted order: that is much cheaper than a stat per frame.
+    """
+    listed, names = None, frozenset()
+    for tracklet in tracklets:
+        for frame in tracklet.frames:
+            folder, _, name = frame.rpartition("/")
+            if folder != listed:
+                listed, names = folder, frozenset(_names(reading.root / folder))
+            if name not in names:
+                reading.missing.append(frame)
+        yield tracklet
+
+
+def list_images(folder: Path) -> list[str]:
+    """Return the sorted names of a folder's images; none if there is no such folder."""
+    return sorted(name for name in _names(folder) if name.lower().endswith(IMAGES))
+
+
+def list_folders(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in a folder, but not hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )
+
+
+def whole_number(text: str, where: object) -> int:
+    """Return the number that a name holds.
+
+    Raises:
+        PipelineError: If it holds none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise PipelineError(f"{where}: expected a number, found {text!r}.") from None
+
+
+def read_mat(path: Path, key: str) -> "np.ndarray":
+    """Read one array of a MATLAB file of version 5.
+
+    Raises:
+        PipelineError: If it is no such file or has no such array.
+    """
+    from scipy.io import loadmat
+
+    try:
+        return loadmat(path)[key]
+    except KeyError:
+        raise PipelineError(f"{path} has no array {key}. Copy it again.") from None
+    except Exception as error:  # a damaged file fails anywhere in the reader, in many ways
+        raise PipelineError(f"{path} is no MATLAB 5 file ({error}). Copy it again.") from None
+
+
+def last_number(name: str, otherwise: int) -> int:
+    """Return the last number in a file's stem.
+
+    >>> last_number("cam1_person001_00317.png", 1), last_number("first.png", 1)
+    (317, 1)
+    """
+    found = re.findall(r"\d+", name.rpartition(".")[0])
+    return int(found[-1]) if found else otherwise
+
+
+def from_folder(
+    reading: Reading, folder: str, tracklet: str, pid: int, camid: int, split: str
+) -> Tracklet | None:
+    """Read a tracklet whose frames are all images of one folder; none are noted as missing."""
+    names = list_images(reading.root / folder)
+    if not names:
+        reading.missing.append(f"{folder}/ (no frames)")
+        return None
+    numbers = [last_number(name, i + 1) for i, name in enumerate(names)]
+    return Tracklet(tracklet, pid, camid, split, [f"{folder}/{n}" for n in names], numbers)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except OSError:
+        return []
+
+
+def _in_order(tracklets: Iterable[Tracklet]) -> Iterator[Tracklet]:
+    seen: set[str] = set()
+    last = ("", 0, "")
+    for tracklet in tracklets:
+        name = tracklet.tracklet
+        if name in seen:
+            raise PipelineError(f"Two tracklets are called {name}. Rename one of them.")
+        if not tracklet.frames:
+            raise PipelineError(f"Tracklet {name} has no frames. Remove it from the lists.")
+        assert last < tracklet.key, f"{name} is out of order"
+        seen.add(name)
+        last = tracklet.key
+        yield tracklet

@@ -1,0 +1,53 @@
+"""Read the unpacked trees of VReID-XFD (DetReIDX) and AG-VPReID, seen from drones and the ground.
+
+Where: the challenge pages of VReID-XFD (Kaggle, `detreidxv1`) and AG-VPReID.
+
+    train/0024/0024_5453/*.jpg
+    case1_aerial_to_ground/{query,gallery}/0024/0024_5453/*.jpg    case2_ground_to_aerial,
+                                                                   case3_aerial_to_aerial
+
+`case` of the dataset in params.yaml chooses the test folder. A frame's name holds fields between
+`_`: fewer than eight mean the ground (camera 0); else the last but one is the session, and
+session 1 is camera 1, any other is camera 2. The official scorer takes every tracklet for a camera
+of its own, so nothing of the query's own camera is left out, and so do we. It reports the
+trapezoid AP (`mAP_trapezoid`) while the training code next to it prints the standard one. Test
+persons are anonymous on Kaggle; no counts are asserted.
+"""
+
+from collections.abc import Iterator
+
+from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders, whole_number
+from pipeline.errors import PipelineError, did_you_mean
+
+SOURCE = "Get the challenge's archive (docs/datasets.md)."
+FORMAT = Format(source=SOURCE, same_camera_counts=True)
+AERIAL_FIELDS = 8
+
+
+def read(reading: Reading) -> Iterator[Tracklet]:
+    """Yield the training tracklets and those of one test case."""
+    cases = [name for name in list_folders(reading.root) if name.startswith("case")]
+    case = reading.case or (cases[0] if cases else "case1_aerial_to_ground")
+    if reading.case and reading.case not in cases:
+        raise PipelineError(
+            f"{reading.root} has no test case {reading.case!r}. {did_you_mean(reading.case, cases)}"
+        )
+    for split, folder in (
+        ("gallery", f"{case}/gallery"),
+        ("query", f"{case}/query"),
+        ("train", "train"),
+    ):
+        root = reading.file(folder, SOURCE)
+        for pid, person in sorted((whole_number(name, root), name) for name in list_folders(root)):
+            for tracklet in list_folders(root / person):
+                path = f"{folder}/{person}/{tracklet}"
+                found = from_folder(reading, path, f"{split}_{tracklet}", pid, 0, split)
+                if found:
+                    yield found._replace(camid=_camera(found.frames[0]))
+
+
+def _camera(path: str) -> int:
+    fields = path.rpartition("/")[2].rpartition(".")[0].split("_")
+    if len(fields) < AERIAL_FIELDS:
+        return 0
+    return 1 if fields[-2] == "1" else 2

@@ -1,0 +1,231 @@
+"""The formats that are one small file each, and folders of any kind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PipelineError
+
+
+def splits_of(found: dict) -> dict[str, str]:
+    return {name: row["split"] for name, row in found["rows"].items()}
+
+
+class TestFolder:
+    def test_folders_name_split_person_camera_and_tracklet(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        names = ["train/7/2/a/f_10.jpg", "train/7/2/a/f_9.jpg", "query/9/10/b/1.png"]
+        put(tmp_path, [*names, "gallery/0/2/c/1.jpg", "gallery/-1/2/d/1.jpg"])
+        put(tmp_path, ["train/7/2/a/notes.txt", ".dvc/tmp/x/y/z.jpg"])
+        found = index(tmp_path, "folder")
+        assert {n: (r["pid"], r["camid"]) for n, r in found["rows"].items()} == {
+            "gallery_0_2_c": (0, 0),
+            "query_9_10_b": (9, 1),
+            "train_7_2_a": (7, 0),
+        }
+        train = found["rows"]["train_7_2_a"]
+        assert train["frames"] == ["train/7/2/a/f_10.jpg", "train/7/2/a/f_9.jpg"]
+        assert train["frame_numbers"] == [10, 9]
+        assert found["counts"]["junk_tracklets"] == 1
+        assert json.loads(found["metadata"]["cameras"]) == {"2": 0, "10": 1}
+
+    def test_names_become_numbers_in_sorted_order_from_one(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        put(tmp_path, ["query/zoe/north/a/1.jpg", "gallery/adam/east/a/1.jpg"])
+        found = index(tmp_path, "folder")
+        assert {n: (r["pid"], r["camid"]) for n, r in found["rows"].items()} == {
+            "gallery_adam_east_a": (1, 0),
+            "query_zoe_north_a": (2, 1),
+        }
+        assert json.loads(found["metadata"]["persons"]) == {"adam": 1, "zoe": 2}
+
+    def test_a_misspelt_split_gets_a_suggestion(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        put(tmp_path, ["galery/1/1/a/1.jpg"])
+        with pytest.raises(PipelineError, match="Did you mean gallery"):
+            index(tmp_path, "folder")
+
+    def test_an_empty_folder_says_what_is_expected(self, tmp_path: Path, index: Callable) -> None:
+        with pytest.raises(PipelineError, match=r"neither frames.csv nor"):
+            index(tmp_path, "folder")
+
+    def test_a_csv_lists_frames_in_any_order(self, tmp_path: Path, index: Callable) -> None:
+        (tmp_path / "frames.csv").write_text(
+            "path,split,pid,camid,tracklet,frame,clothes\n"
+            "video/b.jpg,query,4,entrance,t1,12,3\n"
+            "video/a.jpg,query,4,entrance,t1,7,3\n"
+            "video/c.jpg,gallery,4,exit,t2,1,\n"
+            "video/d.jpg,gallery,-1,exit,t3,1,\n"
+        )
+        found = index(tmp_path, "folder")
+        first = found["rows"]["t1"]
+        assert first["frames"] == ["video/a.jpg", "video/b.jpg"]
+        assert (first["frame_numbers"], first["clothes"], first["camid"]) == ([7, 12], 3, 0)
+        assert found["rows"]["t2"]["clothes"] is None
+        assert splits_of(found) == {"t1": "query", "t2": "gallery"}
+
+    def test_a_csv_without_a_column_names_it(self, tmp_path: Path, index: Callable) -> None:
+        (tmp_path / "frames.csv").write_text("path,split,pid,cam_id,tracklet\n")
+        with pytest.raises(PipelineError, match=r"has no column camid. Did you mean cam_id"):
+            index(tmp_path, "folder")
+
+    def test_one_name_for_two_tracklets_is_refused(self, tmp_path: Path, index: Callable) -> None:
+        (tmp_path / "frames.csv").write_text(
+            "path,split,pid,camid,tracklet\na.jpg,query,4,0,t1\nb.jpg,gallery,4,1,t1\n"
+        )
+        with pytest.raises(PipelineError, match="Two tracklets are called t1"):
+            index(tmp_path, "folder")
+
+
+class TestDuke:
+    NAMES = (
+        "train/0001/0009/0001_C6_F0002_X30823.jpg",
+        "train/0001/0009/0001_C6_F0004_X30835.jpg",
+        "query/0002/0001/0002C1F0001X00001.jpg",
+        "gallery/0002/0002/0002_C8_F0001_X00001.jpg",
+        "gallery/7136/0003/7136_C2_F0001_D00005.jpg",
+    )
+
+    def test_both_namings_are_read_and_distractors_keep_their_number(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        put(tmp_path, self.NAMES)
+        rows = index(tmp_path, "duke")["rows"]
+        assert {n: (r["split"], r["pid"], r["camid"]) for n, r in rows.items()} == {
+            "gallery_0002_0002": ("gallery", 2, 7),
+            "gallery_7136_0003": ("gallery", 7136, 1),
+            "query_0002_0001": ("query", 2, 0),
+            "train_0001_0009": ("train", 1, 5),
+        }
+        assert rows["train_0001_0009"]["frame_numbers"] == [2, 4]
+
+    def test_frames_of_two_cameras_are_refused(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        put(tmp_path, [*self.NAMES, "train/0001/0009/0001_C5_F0005_X30835.jpg"])
+        with pytest.raises(PipelineError, match="not frames of one camera"):
+            index(tmp_path, "duke")
+
+    def test_published_counts_are_asserted(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        put(tmp_path, self.NAMES)
+        with pytest.raises(PipelineError, match="1 train tracklets instead of 2,196"):
+            index(tmp_path, "duke", counts="published")
+
+
+class TestPrid:
+    def test_the_chosen_split_decides_who_is_tested(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        persons = [f"person_{number:04d}" for number in (1, 4, 9, 10)]
+        put(tmp_path, [f"multi_shot/cam_{c}/{p}/0001.png" for c in "ab" for p in persons])
+        splits = [
+            {"train": persons[:2], "test": persons[2:]},
+            {"train": persons[2:], "test": persons[:2]},
+        ]
+        (tmp_path / "splits_prid2011.json").write_text(json.dumps(splits))
+        rows = index(tmp_path, "prid", trial=1)["rows"]
+        assert {n: (r["split"], r["camid"]) for n, r in rows.items() if r["pid"] < 9} == {
+            "cam_a_person_0001": ("query", 0),
+            "cam_b_person_0001": ("gallery", 1),
+            "cam_a_person_0004": ("query", 0),
+            "cam_b_person_0004": ("gallery", 1),
+        }
+        assert {r["split"] for r in rows.values() if r["pid"] >= 9} == {"train"}
+        with pytest.raises(PipelineError, match="does not hold ten"):
+            index(tmp_path, "prid", trial=2)
+
+
+class TestCcvid:
+    def test_session_three_has_cameras_of_its_own_and_clothes_belong_to_a_person(
+        self, tmp_path: Path, put: Callable, index: Callable
+    ) -> None:
+        lists = {
+            "train": "session1/001_01\t001\tu0_l0_s0_c0_a0\n",
+            "query": "session3/002_01\t002\tu0_l0_s0_c0_a0\n",
+            "gallery": "session2/002_12\t002\tu1_l1_s0_c0_a0\r\n",
+        }
+        for split, lines in lists.items():
+            (tmp_path / f"{split}.txt").write_text(lines, newline="")
+        put(tmp_path, [f"session{s}/00001.jpg" for s in ("1/001_01", "3/002_01", "2/002_12")])
+        rows = index(tmp_path, "ccvid")["rows"]
+        assert {n: r["camid"] for n, r in rows.items()} == {
+            "session1_001_01": 0,
+            "session3_002_01": 12,
+            "session2_002_12": 11,
+        }
+        assert len({r["clothes"] for r in rows.values()}) == 3
+
+    def test_a_line_with_two_fields_is_named(self, tmp_path: Path, index: Callable) -> None:
+        for split in ("train", "query", "gallery"):
+            (tmp_path / f"{split}.txt").write_text("session1/001_01\t001\n")
+        with pytest.raises(PipelineError, match=r"gallery.txt:1: "):
+            index(tmp_path, "ccvid")
+
+
+class TestMevid:
+    TEST = ("0201O003C330T000F00000", "0201O003C330T000F00001", "0201O004C508T000F00000")
+
+    @pytest.fixture
+    def tree(self, tmp_path: Path, put: Callable) -> Path:
+        names = {"test": self.TEST, "train": ("0104O001C329T002F00005",)}
+        tables = {"test": "0. 1. 201. 3. 330.\n2. 2. 201. 4. 508.\n", "train": "0 0 104 1 329\n"}
+        for part, listed in names.items():
+            put(tmp_path, [f"bbox_{part}/{name[:4]}/{name}.jpg" for name in listed])
+            lines = "".join(f"{name}.jpg\n" for name in listed)
+            (tmp_path / f"{part}_name.txt").write_text(lines)
+            (tmp_path / f"track_{part}_info.txt").write_text(tables[part])
+        (tmp_path / "query_IDX.txt").write_text("1.000e+00\n")
+        return tmp_path
+
+    def test_everything_counts_from_zero(self, tree: Path, index: Callable) -> None:
+        found = index(tree, "mevid", check_frames=True)
+        assert splits_of(found) == {
+            "0201O003C330T000": "gallery",
+            "0201O004C508T000": "query",
+            "0104O001C329T002": "train",
+        }
+        first = found["rows"]["0201O003C330T000"]
+        assert (first["frame_numbers"], first["camid"]) == ([0, 1], 329)
+        assert first["clothes"] != found["rows"]["0201O004C508T000"]["clothes"]
+
+    def test_a_table_counted_from_one_is_refused(self, tree: Path, index: Callable) -> None:
+        (tree / "track_test_info.txt").write_text("1 2 201 3 330\n3 3 201 4 508\n")
+        with pytest.raises(PipelineError, match="do not belong together"):
+            index(tree, "mevid")
+
+
+class TestVreidXfd:
+    AERIAL = "0024_a_b_c_d_e_80_20_30_{session}_1.jpg"
+
+    @pytest.fixture
+    def tree(self, tmp_path: Path, put: Callable) -> Path:
+        put(tmp_path, ["train/0024/0024_5453/0024_1_2.jpg"])
+        put(tmp_path, [f"train/0024/0024_9/{self.AERIAL.format(session=2)}"])
+        for case in ("case1_aerial_to_ground", "case3_aerial_to_aerial"):
+            aerial = self.AERIAL.format(session=1)
+            put(tmp_path, [f"{case}/query/0025/0025_1/{aerial}"])
+            put(tmp_path, [f"{case}/gallery/0025/0025_{case[4]}2/0025_1_2.jpg"])
+        return tmp_path
+
+    def test_the_case_chooses_the_test_folders(self, tree: Path, index: Callable) -> None:
+        first = index(tree, "vreid_xfd")
+        third = index(tree, "vreid_xfd", case="case3_aerial_to_aerial")
+        assert "gallery_0025_12" in first["rows"]
+        assert "gallery_0025_32" in third["rows"]
+        assert {n: r["camid"] for n, r in first["rows"].items()} == {
+            "gallery_0025_12": 0,
+            "query_0025_1": 1,
+            "train_0024_5453": 0,
+            "train_0024_9": 2,
+        }
+
+    def test_an_unknown_case_gets_a_suggestion(self, tree: Path, index: Callable) -> None:
+        with pytest.raises(PipelineError, match="Did you mean case1_aerial_to_ground"):
+            index(tree, "vreid_xfd", case="case1_aerial_ground")

@@ -5,6 +5,7 @@ are those of an undisturbed run, because where a shard ends depends on what went
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from extract.chunks import locked
 from pipeline import console, paths, schema
 from pipeline.cli import Stage
 from pipeline.errors import PipelineError
@@ -55,8 +57,13 @@ class Plan:
 
     @property
     def work(self) -> Path:
-        """Folder of finished shards until all are."""
+        """Folder of unfinished work."""
         return paths.work_dir("shards", self.dataset, self.fingerprint)
+
+    @property
+    def output(self) -> Path:
+        """Folder of finished shards, which becomes the stage's output when all are."""
+        return self.work / "output"
 
     @property
     def frames(self) -> int:
@@ -71,7 +78,7 @@ class Plan:
 
     def file(self, split: str, number: int) -> Path:
         """Return where a shard is put when it is finished."""
-        return self.work / f"{split}-{number:05}.parquet"
+        return self.output / f"{split}-{number:05}.parquet"
 
     def finished(self, split: str) -> int:
         """Count the shards of a split that an earlier run finished."""
@@ -120,25 +127,22 @@ def plan_shards(stage: Stage) -> Plan:
     )
 
 
-def published_with(folder: Path) -> str | None:
-    """Return the fingerprint of the inputs that the shards of a folder were made from."""
-    for file in sorted(folder.glob("*.parquet")):
-        try:
-            return schema.metadata(pq.read_schema(file)).get("inputs")
-        except (OSError, pa.ArrowInvalid):
-            return None
-    return None
-
-
 def write_shards(plan: Plan, out: Path) -> None:
     """Write all shards that are not finished yet, then give the folder its final name.
 
     Raises:
         PipelineError: If inputs disagree about the frames, or a frame has vanished.
     """
-    plan.work.mkdir(parents=True, exist_ok=True)
-    for leftover in plan.work.glob(".*.tmp"):
-        leftover.unlink()
+    with locked(plan.work, out):
+        plan.output.mkdir(exist_ok=True)
+        for leftover in plan.output.glob(".*.tmp"):
+            leftover.unlink()
+        _write_missing(plan)
+        paths.publish_dir(plan.output, out)
+        shutil.rmtree(plan.work)
+
+
+def _write_missing(plan: Plan) -> None:
     done = {split: _tracklets_done(plan, split) for split, _, _ in plan.by_split()}
     frames_done = sum(
         length
@@ -151,7 +155,6 @@ def write_shards(plan: Plan, out: Path) -> None:
     ):
         for split, count in done.items():
             _write_split(plan, split, _joined(plan, split, count, readers), meter)
-    paths.publish_dir(plan.work, out)
 
 
 def _tracklets_done(plan: Plan, split: str) -> int:
@@ -294,7 +297,7 @@ def _described(plan: Plan, split: str) -> pa.Schema:
         layout2d=COCO17.name,
         layout3d=H36M17.name,
         embed_frames=plan.embed_frames,
-        inputs=plan.fingerprint,
+        fingerprint=plan.fingerprint,
         params=plan.knobs,
         pyarrow=version("pyarrow"),
         numpy=version("numpy"),

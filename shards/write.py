@@ -25,14 +25,15 @@ def main(
     Example: python -m shards.write --dataset walkers shards.shard_mb=64
     """
     stage = start("shards", dataset, overrides, limit, dry_run, verbose, quiet)
-    from shards.join import plan_shards, published_with, write_shards
+    from extract.chunks import is_current
+    from shards.join import plan_shards, write_shards
 
     plan = plan_shards(stage)
     out = stage.out(paths.shards_dir(dataset))
     if dry_run:
         _print_plan(stage, plan)
         return
-    if published_with(out) == plan.fingerprint:
+    if is_current(out, plan.fingerprint):
         console.say(f"{out} is up to date")
     else:
         write_shards(plan, out)

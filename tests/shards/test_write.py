@@ -14,8 +14,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from extract.chunks import locked
 from pipeline import schema
+from pipeline.cli import start
 from pipeline.schema import Status
+from shards.join import plan_shards
 
 from .conftest import ROOT, Extracted
 
@@ -111,12 +114,12 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
             stdout=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
-        while len(list(work.glob("*/*.parquet"))) < finished and run.poll() is None:
+        while len(list(work.glob("*/output/*.parquet"))) < finished and run.poll() is None:
             time.sleep(0.005)
         os.kill(run.pid, signal.SIGKILL)
         run.wait()
         assert not out.exists()
-    kept = {file.name: file.stat().st_ino for file in work.glob("*/*.parquet")}
+    kept = {file.name: file.stat().st_ino for file in work.glob("*/output/*.parquet")}
     assert write("shards.shard_mb=1").returncode == 0
     assert contents(out) == undisturbed
     assert {name: (out / name).stat().st_ino for name in kept} == kept
@@ -134,6 +137,15 @@ def test_a_second_run_writes_nothing_and_changed_joints_write_anew(
     made.write_pose()
     assert write().returncode == 0
     assert rows(Path("data/shards/fake"))[0]["score"] == [0.5] * 17
+
+
+def test_two_runs_at_once_refuse_each_other(extracted: Callable[..., Extracted]):
+    extracted(PEOPLE)
+    plan = plan_shards(start("shards", "fake", None, 0, False, False, True))
+    with locked(plan.work, Path("data/shards/fake")):
+        done = write()
+    assert done.returncode == 1
+    assert "is being made by another run" in done.stderr
 
 
 def test_paths_can_stand_in_for_frames(extracted: Callable[..., Extracted]):

@@ -203,11 +203,19 @@ def laplacian_eigenvectors(adjacency: np.ndarray, count: int) -> tuple[np.ndarra
     laplacian = np.eye(size) - adjacency / np.sqrt(np.outer(degree, degree))
     values, vectors = np.linalg.eigh(laplacian)
     spaces = np.split(np.arange(size), np.flatnonzero(np.diff(values) > 1e-6) + 1)
-    basis = [_basis(vectors[:, space]) for space in spaces]
+    basis = [canonical_basis(vectors[:, space]) for space in spaces]
     return values, np.concatenate(basis, axis=1)[:, 1 : count + 1]
 
 
-def _basis(space: np.ndarray) -> np.ndarray:
+def canonical_basis(space: np.ndarray) -> np.ndarray:
+    """Return the basis of a space that does not depend on the one given.
+
+    Args:
+        space: `(J, N)` orthonormal columns.
+
+    Returns:
+        `(J, N)` orthonormal columns, made of the projections of the axes in their order.
+    """
     columns: list[np.ndarray] = []
     for column in (space @ space.T).T:
         rest = column - sum((found * (found @ column) for found in columns), np.zeros_like(column))

@@ -87,28 +87,76 @@ class ShardsParams(Section):
     shard_mb: int = Field(ge=1, description="size to aim at")
 
 
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class SkeletonParams(Section):
+    """The skeleton encoder."""
+
+    inputs: list[str] = Field(min_length=1, description="xyz, bone_length, velocity")
+    dim: int = Field(ge=1, description="channels of a token")
+    layers: int = Field(ge=1, description="attention blocks over the joints of a frame")
+    heads: int = Field(ge=1, description="attention heads")
+    temporal_layers: int = Field(ge=0, description="attention blocks over the frames of a clip")
+    cls_token: bool = Field(description="a token of its own for each frame")
+    dropout: float = Field(ge=0, lt=1)
+
+
 class Stage1Params(Section):
     """Contrastive skeleton-image pretraining."""
 
     encoder: str = Field(description="visual encoder: a file of conf/encoder/")
-    epochs: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    seed: int = Field(ge=0)
+    train_visual: bool = Field(description="false: pretrained and frozen, features are cached")
+    skeleton: SkeletonParams = Field(description="the skeleton encoder, of both stages")
+    clip_frames: int = Field(ge=1, description="frames of a clip, T")
+    identities: int = Field(ge=2, description="identities in a batch, P")
+    clips: int = Field(ge=1, description="clips per identity in a batch, K")
+    flip: float = Field(ge=0, le=1, description="share of clips mirrored")
+    epochs: int = Field(ge=1, description="length of the run")
+    lr: float = Field(gt=0, description="learning rate")
+    warmup_lr: float = Field(gt=0, description="learning rate the warm-up starts from")
+    warmup_epochs: int = Field(ge=0, description="length of the warm-up")
+    min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
+    weight_decay: float = Field(ge=0, description="of Adam")
+    precision: Precision = Field(description="of the forward pass")
+    seed: int = Field(ge=0, description="same seed, same weights")
 
 
 class Stage2Params(Section):
     """Prototype-guided fine-tuning."""
 
     encoder: str = Field(description="visual encoder: a file of conf/encoder/")
-    epochs: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    seed: int = Field(ge=0)
+    modality: Literal["visual", "skeleton"] = Field(description="skeleton: train on that alone")
+    use_stage1: bool = Field(description="start from the weights of stage 1")
+    use_prototypes: bool = Field(description="prototype fusion and update")
+    use_temporal: bool = Field(description="the skeleton-guided temporal module")
+    use_skeleton: bool = Field(description="let skeletons take part in both")
+    distill_weight: float = Field(ge=0, description="ties the student path to the guided one")
+    shuffle_frames: bool = Field(description="destroy the motion, for comparison")
+    clip_frames: int = Field(ge=1, description="frames of a clip, T")
+    identities: int = Field(ge=2, description="identities in a batch, P")
+    clips: int = Field(ge=2, description="clips per identity in a batch, K")
+    flip: float = Field(ge=0, le=1, description="share of clips mirrored")
+    erase: float = Field(ge=0, le=1, description="share of clips with a part erased")
+    epochs: int = Field(ge=1, description="length of the run")
+    lr: float = Field(gt=0, description="learning rate")
+    bias_lr_mult: float = Field(gt=0, description="times lr, for biases of the encoders")
+    new_lr_mult: float = Field(gt=0, description="times lr, for parts that stage 1 did not train")
+    warmup_epochs: int = Field(ge=0, description="length of the warm-up, from a tenth of lr")
+    milestones: list[int] = Field(description="epochs from which lr is a tenth of before")
+    weight_decay: float = Field(ge=0, description="of Adam")
+    refresh_epochs: int = Field(ge=1, description="epochs between two refreshes of prototypes")
+    held_out: int = Field(ge=0, description="training identities kept to choose the best epoch")
+    accumulate: int = Field(ge=1, description="batches per update")
+    precision: Precision = Field(description="of the forward pass")
+    seed: int = Field(ge=0, description="same seed, same weights")
 
 
 class EmbedParams(Section):
     """Features of the test tracklets."""
 
     frames: Literal["rrs", "dense"] = Field(description="frames of a tracklet that count")
+    modality: Literal["visual", "skeleton"] | None = Field(description="null: as stage 2 trained")
 
 
 class RerankParams(Section):
@@ -151,6 +199,8 @@ class RuntimeParams(Section):
     scheduler: str | None = Field(description="address of a Dask scheduler")
     memory_limit: str | None = Field(description="of each local Dask worker")
     batch_frames: int = Field(ge=1, description="frames per forward pass of the pose models")
+    compile: bool = Field(description="run torch.compile on the pose models")
+    checkpoint_epochs: int = Field(ge=1, description="epochs between two checkpoints")
 
 
 class Params(Section):

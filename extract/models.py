@@ -1,0 +1,169 @@
+"""Build MMPose models from a config and a file of weights, ready to run."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline import openmmlab
+from pipeline.errors import PipelineError
+
+FUSED_TOLERANCE = 1e-3
+
+
+def read_config(path: Path) -> Any:
+    """Read an MMPose config from a file; never one that came inside a checkpoint."""
+    openmmlab.repair()
+    from mmengine.config import Config
+
+    return Config.fromfile(path)
+
+
+def build(config: Any, checkpoint: Path | None, device: str) -> nn.Module:
+    """Build the model of a config in evaluation mode.
+
+    Args:
+        config: What `read_config` returned.
+        checkpoint: A `.safetensors` or `.pth` file; None leaves the random weights.
+        device: Where the model runs.
+
+    Raises:
+        PipelineError: If the file does not hold the weights of this model.
+    """
+    openmmlab.repair()
+    # mmpose 1.3.2 opens it in every forward pass of CSPNeXt; it does nothing on a CPU.
+    warnings.filterwarnings("ignore", "`torch.cuda.amp.autocast", FutureWarning)
+    from mmengine.registry import init_default_scope
+    from mmpose.models import build_pose_estimator
+
+    init_default_scope(config.get("default_scope", "mmpose"))
+    for part in (config.model, config.model.get("backbone", {})):
+        part.pop("init_cfg", None)  # It names a file to download for training.
+    config.model.train_cfg = None
+    model = build_pose_estimator(_portable(config.model))
+    if checkpoint is not None:
+        _load(model, checkpoint)
+    return model.to(device).eval()
+
+
+def _portable(node: Any) -> Any:
+    """Make a config buildable here: usual batch normalisation, classes from mmpose's registry.
+
+    The synchronised kind cannot run on a CPU. `_scope_: mmdet` names the registry CSPNeXt was
+    copied from; mmpose has it too, and looking for mmdet prints a page of warnings.
+    """
+    if isinstance(node, dict):
+        node.pop("_scope_", None)
+        for key, value in node.items():
+            node[key] = "BN" if key == "type" and value == "SyncBN" else _portable(value)
+    elif isinstance(node, list | tuple):
+        return type(node)(_portable(item) for item in node)
+    return node
+
+
+def _load(model: nn.Module, checkpoint: Path) -> None:
+    state = read_state(checkpoint)
+    wrong = model.load_state_dict(state, strict=False)
+    missing = [key for key in wrong.missing_keys if "data_preprocessor" not in key]
+    if missing:
+        raise PipelineError(
+            f"{checkpoint} lacks {len(missing)} weights of the model, {missing[0]} first. "
+            "Its config in conf/weights/ is that of another model"
+        )
+
+
+def read_state(checkpoint: Path) -> Mapping[str, torch.Tensor]:
+    """Read named tensors from a file without running any code in it."""
+    if checkpoint.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(checkpoint)
+    openmmlab.safe_loading()
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return content.get("state_dict", content)
+
+
+def fuse_batch_norm(module: nn.Module) -> None:
+    """Fold each batch normalisation into the convolution before it, in place."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    before: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and before:
+            conv_name, conv = before
+            transposed = isinstance(conv, nn.ConvTranspose1d | nn.ConvTranspose2d)
+            module._modules[conv_name] = fuse_conv_bn_eval(conv, child, transposed)
+            module._modules[name] = nn.Identity()
+            before = None
+        elif isinstance(child, nn.modules.conv._ConvNd):
+            before = name, child
+        else:
+            before = None
+            fuse_batch_norm(child)
+
+
+def fuse_if_equal(model: nn.Module, example: torch.Tensor, forward: Any) -> nn.Module:
+    """Return the model with batch normalisation folded in, or as it was if its output changed.
+
+    The order of children need not be that of the forward pass, so the result is checked.
+    """
+    import copy
+
+    fused = copy.deepcopy(model)
+    fuse_batch_norm(fused)
+    with torch.inference_mode():
+        pairs = zip(
+            _tensors(forward(model, example)), _tensors(forward(fused, example)), strict=True
+        )
+        for old, new in pairs:
+            if (old - new).abs().max() > FUSED_TOLERANCE * old.abs().max().clamp(min=1.0):
+                return model
+    return fused
+
+
+def _tensors(output: Any) -> tuple[torch.Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)
+
+
+def pick_device(device: str, rank: int = 0) -> str:
+    """Resolve `auto`: the `rank`-th GPU, counting round, or the CPU where there is none."""
+    if device != "auto":
+        return device
+    gpus = torch.cuda.device_count()
+    return f"cuda:{rank % gpus}" if gpus else "cpu"
+
+
+def fast_bfloat16(device: str) -> bool:
+    """Return whether the device multiplies bfloat16 in hardware."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    """Return the context of a forward pass in `float32` or `bfloat16`."""
+    kind = device.partition(":")[0]
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def set_threads(threads: int) -> None:
+    """Let torch use this many CPU threads in this process."""
+    torch.set_num_threads(threads)
+
+
+def keep_memory() -> None:
+    """Make glibc keep freed memory: giving it back between batches halves the speed on a CPU."""
+    import ctypes
+
+    if os.name != "posix":
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        m_trim_threshold, m_mmap_threshold, largest = -1, -3, 2**31 - 1
+        libc.mallopt(m_mmap_threshold, largest)
+        libc.mallopt(m_trim_threshold, largest)

@@ -1,0 +1,141 @@
+"""What `conf/weights/<model>.yaml` says about a pose model; the keys are explained in rtmpose_m."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import PipelineError, did_you_mean
+from pipeline.paths import weights_dir
+
+FOLDER = Path("conf/weights")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class File(_Part):
+    """One file of weights.
+
+    Attributes:
+        name: Its name in the folder of the weights.
+        url: Where to download it.
+        path: Where it lies on this machine.
+        sha256: The hash in hexadecimal, or its first digits.
+    """
+
+    name: str = Field(pattern=r"^[^/\\]+$")
+    url: str | None = None
+    path: Path | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
+
+
+class Estimator(_Part):
+    """A 2D model: an MMPose config and its weights."""
+
+    config: str
+    checkpoint: str
+
+
+class LifterInput(_Part):
+    """Where in the image a lifter wants a person to stand, and how large, in pixels."""
+
+    root_px: tuple[float, float]
+    height_px: float = Field(gt=0)
+    image_size: tuple[int, int]
+
+
+class Lifter(Estimator):
+    """A 3D model."""
+
+    input: LifterInput
+
+
+class Spec(_Part):
+    """All that one file of `conf/weights/` says."""
+
+    name: str
+    source: Literal["download", "local", "fit"]
+    licence: str
+    files: tuple[File, ...] = ()
+    estimator: Estimator | None = None
+    lifter: Lifter | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file this was read from."""
+        return FOLDER / f"{self.name}.yaml"
+
+    def part(self, kind: Literal["estimator", "lifter"]) -> Estimator | Lifter:
+        """Return the 2D or the 3D model.
+
+        Raises:
+            PipelineError: If these weights hold no such model.
+        """
+        part = getattr(self, kind)
+        if part is None:
+            raise PipelineError(f"{self.file} has no {kind}. Name other weights in params.yaml")
+        return part
+
+    def checkpoint(self, kind: Literal["estimator", "lifter"]) -> Path:
+        """Return the file with the weights of the 2D or the 3D model.
+
+        Raises:
+            PipelineError: If it is not there yet.
+        """
+        path = weights_dir(self.name) / self.part(kind).checkpoint
+        if not path.is_file():
+            raise PipelineError(f"{path} is missing. Run: dvc repro weights@{self.name}")
+        return path
+
+    def config(self, kind: Literal["estimator", "lifter"]) -> Path:
+        """Return the MMPose config of the 2D or the 3D model.
+
+        Raises:
+            PipelineError: If it is neither beside the weights nor in the project nor in mmpose.
+        """
+        from importlib.util import find_spec
+
+        name = self.part(kind).config
+        mmpose = find_spec("mmpose")
+        places = [weights_dir(self.name), Path()]
+        if mmpose and mmpose.origin:
+            places.append(Path(mmpose.origin).parent / ".mim")
+        for place in places:
+            if (place / name).is_file():
+                return place / name
+        raise PipelineError(
+            f"{self.file}: config {name} is in none of {', '.join(map(str, places))}. "
+            f"If it belongs to the weights, run: dvc repro weights@{self.name}"
+        )
+
+
+def load(model: str) -> Spec:
+    """Read `conf/weights/<model>.yaml` and check it.
+
+    Raises:
+        PipelineError: If there is no such file, or a key is unknown, missing or wrong.
+    """
+    path = FOLDER / f"{model}.yaml"
+    try:
+        keys = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        known = [file.stem for file in FOLDER.glob("*.yaml")]
+        raise PipelineError(f"{path} is missing. {did_you_mean(model, known)}") from None
+    except yaml.YAMLError as error:
+        raise PipelineError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Spec.model_validate({"name": model} | keys)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise PipelineError(f"{path}: {key}: {first['msg'].lower()}") from None
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

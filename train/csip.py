@@ -10,6 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.registry import MODELS
 from train.attention import masked_mean
 from train.fusion import prototype_logits
+from train.gather import gather
 from train.losses import BatchHardTripletLoss, LogitScale
 from train.model import Head, Inputs, Modality, ReidModel
 
@@ -111,7 +112,7 @@ class CsipModel(ReidModel):
             self.register_buffer("visual_prototypes", torch.zeros(classes, dim))
             self.register_buffer("skeleton_prototypes", torch.zeros(classes, dim))
         if use_temporal:
-            skeleton_dim = self.skeleton.out_dim if use_skeleton else dim
+            skeleton_dim = self.skeleton.out_dim if use_skeleton else None
             self.temporal = _build(
                 "SkeletonGuidedTemporalModule", temporal, dim=width, skeleton_dim=skeleton_dim
             )
@@ -152,10 +153,7 @@ class CsipModel(ReidModel):
     def features(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the visual, projected and temporal feature, from frames alone."""
         tokens, projected = self.frame_tokens(inputs)
-        features = {
-            "visual": tokens[:, :, 0].mean(1),
-            "projected": projected[:, :, 0].mean(1),
-        }
+        features = self._appearance(tokens, projected)
         if self.temporal is not None:
             features["temporal"] = self.temporal(tokens).mean(1)
         return features
@@ -163,29 +161,30 @@ class CsipModel(ReidModel):
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the loss and the accuracy of the visual head."""
         tokens, projected = self.frame_tokens(inputs)
-        features = {
-            "visual": tokens[:, :, 0].mean(1),
-            "projected": projected[:, :, 0].mean(1),
-        }
+        features = self._appearance(tokens, projected)
         skeleton = self._skeleton_tokens(inputs)
-        losses: dict[str, Tensor] = {}
-        id_losses, triplets = [], []
-        for name, feature in features.items():
-            logits = self.heads[name](feature)
-            id_losses.append(self._cross_entropy(logits, labels))
-            triplets.append(self.triplet(feature, labels))
-            losses.setdefault("accuracy", (logits.argmax(1) == labels).float().mean())
-        if self.temporal is not None:
-            temporal = self._temporal_losses(tokens, skeleton, inputs, labels)
-            id_losses.append(temporal.pop("id"))
-            triplets.append(temporal.pop("triplet"))
-            losses |= {f"loss_{name}": self.weights[name] * x for name, x in temporal.items()}
-        losses["loss_id"] = self.weights["id"] * sum(id_losses)
-        losses["loss_triplet"] = self.weights["triplet"] * sum(triplets)
+        terms: dict[str, Tensor] = {}
         if self.updater is not None:
             logits = self._prototype_logits(features["projected"], projected, skeleton, inputs)
-            losses["loss_prototype"] = self.weights["prototype"] * F.cross_entropy(logits, labels)
-        return losses
+            terms["prototype"] = F.cross_entropy(logits, labels)
+        labels = gather(labels)
+        logits = {}
+        terms["id"] = terms["triplet"] = tokens.new_zeros(())
+        for name, feature in features.items():
+            feature = gather(feature)
+            logits[name] = self.heads[name](feature)
+            terms["id"] = terms["id"] + self._cross_entropy(logits[name], labels)
+            terms["triplet"] = terms["triplet"] + self.triplet(feature, labels)
+        if self.temporal is not None:
+            for name, term in self._temporal_terms(tokens, skeleton, inputs, labels).items():
+                terms[name] = terms.get(name, 0.0) + term
+        losses = {f"loss_{name}": self.weights[name] * term for name, term in terms.items()}
+        accuracy = (logits["visual"].argmax(1) == labels).float().mean()
+        return {**losses, "accuracy": accuracy}
+
+    @staticmethod
+    def _appearance(tokens: Tensor, projected: Tensor) -> dict[str, Tensor]:
+        return {"visual": tokens[:, :, 0].mean(1), "projected": projected[:, :, 0].mean(1)}
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
@@ -196,28 +195,29 @@ class CsipModel(ReidModel):
         with torch.no_grad():
             return self.skeleton(inputs["xyz"], inputs.get("mask"))
 
-    def _temporal_losses(
+    def _temporal_terms(
         self, tokens: Tensor, skeleton: Tensor | None, inputs: Inputs, labels: Tensor
     ) -> dict[str, Tensor]:
-        """Return the identity, triplet, frame and distillation losses of the temporal feature."""
+        """Return the terms of the temporal feature; the labels are those of all processes."""
         tokens = tokens * self.gradient_scale + tokens.detach() * (1 - self.gradient_scale)
-        paths = {"student": self.temporal(tokens)}
-        shares = {"student": 1.0}
+        paths, shares = {"student": gather(self.temporal(tokens))}, {"student": 1.0}
         if skeleton is not None:
-            paths["guided"] = self.temporal(tokens, skeleton, inputs.get("mask"))
+            paths["guided"] = gather(self.temporal(tokens, skeleton, inputs.get("mask")))
             shares = {"student": self.student_share, "guided": 1 - self.student_share}
         clips = {name: frames.mean(1) for name, frames in paths.items()}
+        terms = {name: tokens.new_zeros(()) for name in ("id", "triplet", "frame")}
         frame_labels = labels.repeat_interleave(tokens.shape[1])
-        losses = {"id": 0.0, "triplet": 0.0, "frame": 0.0}
         for name, share in shares.items():
-            losses["id"] += share * self._cross_entropy(self.heads["temporal"](clips[name]), labels)
-            losses["triplet"] += share * self.triplet(clips[name], labels)
-            logits = self.heads["frame"](paths[name].flatten(0, 1))
-            losses["frame"] += share * self._cross_entropy(logits, frame_labels)
+            logits = self.heads["temporal"](clips[name])
+            frame_logits = self.heads["frame"](paths[name].flatten(0, 1))
+            terms["id"] = terms["id"] + share * self._cross_entropy(logits, labels)
+            terms["triplet"] = terms["triplet"] + share * self.triplet(clips[name], labels)
+            frame = self._cross_entropy(frame_logits, frame_labels)
+            terms["frame"] = terms["frame"] + share * frame
         if skeleton is not None:
             cosine = F.cosine_similarity(clips["student"], clips["guided"].detach(), dim=-1)
-            losses["distill"] = (1 - cosine).mean()
-        return losses
+            terms["distill"] = (1 - cosine).mean()
+        return terms
 
     def _prototype_logits(
         self, feature: Tensor, projected: Tensor, skeleton: Tensor | None, inputs: Inputs
@@ -237,5 +237,5 @@ class CsipModel(ReidModel):
         return self.scale() * prototype_logits(feature, prototypes)
 
 
-def _build(kind: str, settings: dict[str, Any] | None, **sizes: int) -> nn.Module:
+def _build(kind: str, settings: dict[str, Any] | None, **sizes: int | None) -> nn.Module:
     return MODELS.build({"type": kind, **sizes, **(settings or {})})

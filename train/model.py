@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
 from pipeline.registry import MODELS
+from train.gather import gather
 from train.losses import BatchHardTripletLoss
 
 Inputs = Mapping[str, Tensor]
@@ -158,49 +159,51 @@ class Stage1Model(ReidModel):
 
     def describe(self, inputs: Inputs, modality: Modality = "visual") -> Tensor:
         """Return the unit feature of one modality, `(B, D)`."""
-        visual = modality == "visual"
-        return F.normalize(
-            self.visual_feature(inputs) if visual else self.skeleton_feature(inputs), dim=-1
-        )
+        feature = self.visual_feature if modality == "visual" else self.skeleton_feature
+        return F.normalize(feature(inputs), dim=-1)
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the contrast of both directions, over the clips that have a skeleton."""
         mask = inputs.get("mask")
         tokens = self.skeleton(inputs["xyz"], mask)
         visual, skeleton = self.visual_feature(inputs), self.skeleton.pool(tokens, mask)
-        keep = slice(None) if mask is None else mask.any(1)
-        visual, skeleton, labels = visual[keep], skeleton[keep], labels[keep]
-        with torch.no_grad():
-            nearest = (F.normalize(skeleton) @ F.normalize(visual).T).argmax(1)
+        keep = gather(has_skeleton(inputs))
+        pairs = [gather(x)[keep] for x in (visual, skeleton, labels)]
         losses = {
-            "loss_contrast": self.contrast(visual, skeleton, labels),
-            "match_accuracy": (labels[nearest] == labels).float().mean(),
+            "loss_contrast": self.contrast(*pairs),
+            "match_accuracy": _match_accuracy(*pairs),
             "temperature": 1 / self.contrast.scale().detach(),
         }
         if self.prompt is not None:
-            losses["loss_prompt"] = self.prompt_weight * self._prompt(
-                tokens[keep], inputs["xyz"][keep], labels, None if mask is None else mask[keep]
-            )
+            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            losses["loss_prompt"] = self.prompt_weight * prompt
         return losses
 
-    def _prompt(self, tokens: Tensor, xyz: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
-        return prompt_loss(self.prompt, self.skeleton, tokens, xyz, labels, mask)
+
+@torch.no_grad()
+def _match_accuracy(visual: Tensor, skeleton: Tensor, labels: Tensor) -> Tensor:
+    """Return how often the picture nearest to a skeleton shows the same person."""
+    nearest = (F.normalize(skeleton) @ F.normalize(visual).T).argmax(1)
+    return (labels[nearest] == labels).float().mean()
+
+
+def has_skeleton(inputs: Inputs) -> Tensor:
+    """Return `(B,)`, True for clips with at least one good skeleton."""
+    if "mask" in inputs:
+        return inputs["mask"].any(1)
+    return torch.ones(len(inputs["xyz"]), dtype=torch.bool, device=inputs["xyz"].device)
 
 
 def prompt_loss(
-    prompt: nn.Module,
-    encoder: nn.Module,
-    tokens: Tensor,
-    xyz: Tensor,
-    labels: Tensor,
-    mask: Tensor | None,
+    prompt: nn.Module, encoder: nn.Module, tokens: Tensor, inputs: Inputs, labels: Tensor
 ) -> Tensor:
     """Return TranSG's losses, with the batch's own class means for prototypes."""
+    keep, mask = has_skeleton(inputs), inputs.get("mask")
+    tokens, xyz, labels = tokens[keep], inputs["xyz"][keep], labels[keep]
+    mask = None if mask is None else mask[keep]
     ids, rows = labels.unique(return_inverse=True)
     features = encoder.pool(tokens, mask).detach()
-    prototypes = features.new_zeros(len(ids), features.shape[1]).index_reduce_(
-        0, rows, features, "mean", include_self=False
-    )
+    prototypes = torch.stack([features[rows == row].mean(0) for row in range(len(ids))])
     return prompt(tokens[:, :, -encoder.joints :], xyz, rows, prototypes, mask)["total"]
 
 
@@ -267,21 +270,16 @@ class SkeletonModel(ReidModel):
         """Return the losses over the clips that have a skeleton."""
         mask = inputs.get("mask")
         tokens = self.skeleton(inputs["xyz"], mask)
-        keep = slice(None) if mask is None else mask.any(1)
-        feature, labels = self.skeleton.pool(tokens, mask)[keep], labels[keep]
+        keep = gather(has_skeleton(inputs))
+        feature = gather(self.skeleton.pool(tokens, mask))[keep]
+        known = gather(labels)[keep]
         logits = self.head(feature)
         losses = {
-            "loss_id": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing),
-            "loss_triplet": self.triplet(feature, labels),
-            "accuracy": (logits.argmax(1) == labels).float().mean(),
+            "loss_id": F.cross_entropy(logits, known, label_smoothing=self.label_smoothing),
+            "loss_triplet": self.triplet(feature, known),
+            "accuracy": (logits.argmax(1) == known).float().mean(),
         }
         if self.prompt is not None:
-            losses["loss_prompt"] = self.prompt_weight * prompt_loss(
-                self.prompt,
-                self.skeleton,
-                tokens[keep],
-                inputs["xyz"][keep],
-                labels,
-                None if mask is None else mask[keep],
-            )
+            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            losses["loss_prompt"] = self.prompt_weight * prompt
         return losses

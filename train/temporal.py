@@ -26,7 +26,7 @@ class SkeletonGuidedTemporalModule(nn.Module):
     def __init__(
         self,
         dim: int = 768,
-        skeleton_dim: int = 512,
+        skeleton_dim: int | None = 512,
         heads: int = 8,
         dropout: float = 0.1,
         position_code: bool = True,
@@ -35,7 +35,7 @@ class SkeletonGuidedTemporalModule(nn.Module):
 
         Args:
             dim: Channels of visual tokens and of the output.
-            skeleton_dim: Channels of skeleton tokens.
+            skeleton_dim: Channels of skeleton tokens; None builds the visual path alone.
             heads: Attention heads.
             dropout: In attention and MLP.
             position_code: Tell the messages when they were sent. The public code does not, and its
@@ -43,12 +43,15 @@ class SkeletonGuidedTemporalModule(nn.Module):
         """
         super().__init__()
         self.has_position_code = position_code
-        self.visual_in, self.skeleton_in = nn.Linear(dim, dim), nn.Linear(skeleton_dim, dim)
-        self.visual_norm, self.skeleton_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.visual_in = nn.Linear(dim, dim)
+        self.visual_norm = nn.LayerNorm(dim)
         self.visual_time = Attention(dim, heads, dropout=dropout)
-        self.skeleton_time = Attention(dim, heads, dropout=dropout)
-        self.guide_query_norm, self.guide_key_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.guide = Attention(dim, heads, dropout=dropout)
+        if skeleton_dim is not None:
+            self.skeleton_in = nn.Linear(skeleton_dim, dim)
+            self.skeleton_norm = nn.LayerNorm(dim)
+            self.skeleton_time = Attention(dim, heads, dropout=dropout)
+            self.guide_query_norm, self.guide_key_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+            self.guide = Attention(dim, heads, dropout=dropout)
         self.kind = nn.Embedding(4, dim)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = Attention(dim, heads, dropout=dropout)

@@ -4,7 +4,6 @@ import numpy as np
 
 from evaluate.metrics import (
     JUNK,
-    ClothesRule,
     Distances,
     Ids,
     NoMatchError,
@@ -13,9 +12,11 @@ from evaluate.metrics import (
     same_person,
 )
 
+BLOCK_ROWS = 256
+
 
 def camera_pairs(
-    dist: Distances, query: Ids, gallery: Ids, clothes_rule: ClothesRule = "general"
+    dist: Distances, query: Ids, gallery: Ids, same_camera_counts: bool = False
 ) -> list[dict[str, float | int]]:
     """Score every pair of cameras: queries of one against the gallery of the other alone.
 
@@ -29,7 +30,11 @@ def camera_pairs(
             columns = np.flatnonzero(gallery.camid == gallery_camera)
             try:
                 result = cmc_and_map(
-                    block[:, columns], query[rows], gallery[columns], 1, clothes_rule
+                    block[:, columns],
+                    query[rows],
+                    gallery[columns],
+                    max_rank=1,
+                    same_camera_counts=same_camera_counts,
                 )
             except NoMatchError:
                 continue
@@ -50,7 +55,6 @@ def nearest(
     query: Ids,
     gallery: Ids,
     count: int = 20,
-    clothes_rule: ClothesRule = "general",
     same_camera_counts: bool = False,
 ) -> list[dict[str, np.ndarray]]:
     """List the first gallery tracklets of every query, those that are not ranked included.
@@ -60,13 +64,12 @@ def nearest(
         query: Ids of the `N` queries.
         gallery: Ids of the `M` gallery tracklets.
         count: How many ranked tracklets a list should hold, if the gallery has as many.
-        clothes_rule: As in `cmc_and_map`.
         same_camera_counts: As in `cmc_and_map`.
 
     Returns:
         For every query `row`, `distance`, `is_match` and `is_junk` of its nearest tracklets.
     """
-    row, column, counts = same_person(query, gallery, clothes_rule, same_camera_counts)
+    row, column, counts = same_person(query, gallery, "general", same_camera_counts)
     bounds = np.searchsorted(row, np.arange(len(query) + 1))
     lists = []
     for i in range(len(query)):
@@ -75,7 +78,9 @@ def nearest(
         is_match[column[mine]] = counts[mine]
         is_junk = gallery.pid == JUNK
         is_junk[column[mine]] = ~counts[mine]
-        row_dist = np.asarray(dist[i : i + 1])[0]
+        if i % BLOCK_ROWS == 0:
+            block = np.asarray(dist[i : i + BLOCK_ROWS])
+        row_dist = block[i % BLOCK_ROWS]
         order = _first(row_dist, count + int(is_junk.sum()))
         ranked = np.cumsum(~is_junk[order])
         order = order[: np.searchsorted(ranked, count) + 1]

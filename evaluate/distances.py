@@ -14,7 +14,7 @@ class CosineDistances:
         self._query, self._gallery = normalised(query), normalised(gallery)
         self.shape = (len(query), len(gallery))
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Return the distances of some queries to the whole gallery."""
         block = self._query[rows] @ self._gallery.T
         return np.subtract(1, block, out=block)

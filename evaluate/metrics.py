@@ -26,7 +26,7 @@ class Distances(Protocol):
 
     shape: tuple[int, int]
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Return the distances of some queries to the whole gallery."""
 
 

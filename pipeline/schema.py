@@ -80,6 +80,27 @@ def features(channels: int) -> pa.Schema:
     )
 
 
+PER_QUERY = pa.schema(
+    [
+        pa.field("trial", pa.int8()),
+        pa.field("tracklet", pa.string()),
+        pa.field("pid", pa.int32()),
+        pa.field("camid", pa.int16()),
+        pa.field("ap", pa.float64()),
+        pa.field("ap_trapezoid", pa.float64()),
+        pa.field("inp", pa.float64()),
+        pa.field("first_rank", pa.int32()),
+        # The first gallery tracklets by distance; junk is shown but not ranked.
+        pa.field("gallery", pa.list_(pa.string())),
+        pa.field("gallery_pid", pa.list_(pa.int32())),
+        pa.field("gallery_camid", pa.list_(pa.int16())),
+        pa.field("distance", pa.list_(pa.float32())),
+        pa.field("is_match", pa.list_(pa.bool_())),
+        pa.field("is_junk", pa.list_(pa.bool_())),
+    ]
+)
+
+
 def with_metadata(schema: pa.Schema, **metadata: object) -> pa.Schema:
     """Return `schema` carrying its version and `metadata` as text."""
     texts = {"schema_version": VERSION} | {key: str(value) for key, value in metadata.items()}

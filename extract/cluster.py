@@ -130,14 +130,29 @@ def _make(plugin: str, chunk: Chunk) -> Chunk:
     return Chunk(chunk.number, table.num_rows, chunk.path, None, bad)
 
 
-def run(client: Client, name: str, work: Work, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Make chunks on the workers; only a few are in flight at any time.
+@contextmanager
+def loaded(client: Client, name: str, work: Work) -> Iterator[None]:
+    """Load the model of `work` in every worker, and in those that join or replace another.
 
     Args:
         client: A connected client.
         name: Names this work among others on the cluster: different work, different name.
-        work: What to do.
-        chunks: What to do it with.
+        work: What the workers are to do.
+    """
+    client.register_plugin(_Model(name, work))
+    try:
+        yield
+    finally:
+        client.unregister_worker_plugin(name)
+
+
+def run(client: Client, name: str, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Make chunks on the workers; only a few are in flight at any time.
+
+    Args:
+        client: A connected client.
+        name: The work that was loaded.
+        chunks: What to make.
 
     Yields:
         Finished chunks, in no particular order.
@@ -145,7 +160,6 @@ def run(client: Client, name: str, work: Work, chunks: Iterable[Chunk]) -> Itera
     Raises:
         PipelineError: If the disk is full, or a chunk kills every worker that takes it.
     """
-    client.register_plugin(_Model(name, work))
     waiting, futures = iter(chunks), as_completed(loop=client.loop)
     try:
         _fill(client, name, waiting, futures)
@@ -154,7 +168,6 @@ def run(client: Client, name: str, work: Work, chunks: Iterable[Chunk]) -> Itera
             _fill(client, name, waiting, futures)
     finally:
         futures.clear()
-        client.unregister_worker_plugin(name)
 
 
 def _fill(client: Client, name: str, waiting: Iterator[Chunk], futures: as_completed) -> None:

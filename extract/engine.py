@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,14 +125,16 @@ def _make_missing(job: Job, store: "ChunkStore") -> None:
     )
     left = sum(job.chunks[i][0] for i in todo)
     name = f"{job.stage.name}-{job.fingerprint}"
-    with cluster.connect(job.stage.params.runtime) as client:
-        made = cluster.run(client, name, job.work, chunks)
-        start, done, bad = time.monotonic(), 0, 0
-        with console.progress(job.frames, "frames", job.stage.name, job.frames - left) as meter:
-            for chunk in made:
-                done, bad = done + chunk.frames, bad + chunk.bad
-                meter.advance(chunk.frames, bad=bad)
-        _rate_file(job).write_text(f"{done / (time.monotonic() - start):.3f}\n")
+    with (
+        cluster.connect(job.stage.params.runtime) as client,
+        cluster.loaded(client, name, job.work),
+        console.progress(job.frames, "frames", job.stage.name, job.frames - left) as meter,
+    ):
+        bad = 0
+        for chunk in cluster.run(client, name, chunks):
+            bad += chunk.bad
+            meter.advance(chunk.frames, bad=bad)
+        _rate_file(job).write_text(f"{meter.rate:.3f}\n")
 
 
 def _check_bad(job: Job, store: "ChunkStore") -> int:

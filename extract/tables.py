@@ -35,3 +35,14 @@ def assemble(schema: pa.Schema, keys: pa.Table, columns: dict[str, pa.Array]) ->
     """Put keys and columns together in the order and the types of `schema`."""
     arrays = [columns[name] if name in columns else keys[name] for name in schema.names]
     return pa.table(dict(zip(schema.names, arrays, strict=True))).cast(schema)
+
+
+def to_numpy(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a column of fixed lists as `(N, *shape)` float32; null rows are zeros."""
+    column = table[name].combine_chunks()
+    values = column.values.slice(
+        column.offset * column.type.list_size, len(column) * column.type.list_size
+    )
+    out = values.to_numpy(zero_copy_only=False).reshape(len(column), *shape).copy()
+    out[column.is_null().to_numpy(zero_copy_only=False)] = 0
+    return out

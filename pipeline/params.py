@@ -77,6 +77,8 @@ class Pose2dParams(Section):
 class Pose3dParams(Section):
     """3D joints."""
 
+    flip_test: bool = Field(description="average with the mirrored pose")
+    max_gap: int = Field(ge=0, description="longest gap of bad frames to interpolate over")
     smooth: Literal["none", "one_euro", "savgol"] = Field(description="filter along time")
 
 

@@ -31,20 +31,22 @@ class Shards:
     files are opened on first use, by every process for itself: Arrow and fork do not mix.
 
     Attributes:
-        folder: Where the files lie.
+        folder: Where the files lie, or the one file.
         files: The files, in order.
         metadata: File metadata of the first shard.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open the shards of `folder`.
+        """Open the shards of `folder`, or a single one.
 
         Raises:
             PipelineError: If there are none or one is broken or of another schema version.
         """
         self.folder = Path(folder)
-        self.files = sorted(self.folder.glob("*.parquet"))
-        rebuild = f"dvc repro shards@{self.folder.name}"
+        is_file = self.folder.is_file()
+        self.files = [self.folder] if is_file else sorted(self.folder.glob("*.parquet"))
+        dataset = (self.folder.parent if is_file else self.folder).name
+        rebuild = f"dvc repro shards@{dataset}"
         if not self.files:
             raise PipelineError(f"{self.folder} holds no shards. Run: {rebuild}")
         found = [schema.check(file, schema.SHARD, rebuild) for file in self.files]
@@ -123,6 +125,11 @@ class Shards:
         for group in np.unique(groups):
             found |= self._read_group(int(group), new[groups == group])
         return [found[row] if row in found else self._read_frame(row) for row in wanted.tolist()]
+
+    def paths(self) -> pa.Array:
+        """Return where each frame came from, relative to the dataset's folder, `F` strings."""
+        tables = [pq.read_table(file, columns=["path"], use_threads=False) for file in self.files]
+        return pa.concat_tables(tables)["path"].combine_chunks()
 
     def find(self, tracklet: str) -> int:
         """Return the position of a tracklet in `tracklets`.

@@ -82,11 +82,8 @@ class CsipModel(ReidModel):
             data_preprocessor: Configuration of a `ClipPreprocessor`.
         """
         super().__init__(visual, skeleton if use_skeleton else None, modality, data_preprocessor)
-        self.classes, self.label_smoothing, self.gradient_scale = (
-            classes,
-            label_smoothing,
-            gradient_scale,
-        )
+        self.classes, self.label_smoothing = classes, label_smoothing
+        self.student_share, self.gradient_scale = student_share, gradient_scale
         self.weights = {
             "id": id_weight,
             "triplet": triplet_weight,
@@ -94,13 +91,13 @@ class CsipModel(ReidModel):
             "frame": frame_weight,
             "distill": distill_weight,
         }
-        self.student_share = student_share
         if self.skeleton is not None:
             self.skeleton.requires_grad_(False)
         width, dim = self.visual.width, self.visual.out_dim
-        self.heads = nn.ModuleDict(
-            {"visual": Head(width, classes), "projected": Head(dim, classes)}
-        )
+        heads = {"visual": width, "projected": dim}
+        if use_temporal:
+            heads |= {"temporal": width, "frame": width}
+        self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in heads.items()})
         self.triplet = BatchHardTripletLoss(margin)
         self.fusion = self.updater = self.temporal = None
         if use_prototypes:

@@ -19,7 +19,12 @@ K1, K2, LAMBDA = 20, 6, 0.3
 
 
 def dense_rerank(
-    query: np.ndarray, gallery: np.ndarray, k1: int, k2: int, lambda_: float
+    query: np.ndarray,
+    gallery: np.ndarray,
+    k1: int,
+    k2: int,
+    lambda_: float,
+    dtype: type = np.float16,
 ) -> np.ndarray:
     """Re-rank with matrices over all pairs and a loop per tracklet, as most projects do."""
     features = np.concatenate([query, gallery])
@@ -28,7 +33,7 @@ def dense_rerank(
     dist = squares[:, None] + squares[None, :] - 2 * features @ features.T
     dist = (dist / dist.max(axis=0)).T
     order = np.argsort(dist).astype(np.int32)
-    encoding = np.zeros((count, count), dtype=np.float16)
+    encoding = np.zeros((count, count), dtype=dtype)
     for i in range(count):
         near = _reciprocal(order, i, k1)
         expanded = near
@@ -46,9 +51,9 @@ def dense_rerank(
             averaged[i] = encoding[order[i, :k2]].mean(axis=0)
         encoding = averaged
     having = [np.flatnonzero(encoding[:, i]) for i in range(count)]
-    jaccard = np.zeros_like(dist, dtype=np.float16)
+    jaccard = np.zeros_like(dist, dtype=dtype)
     for i in range(queries):
-        shared = np.zeros(count, dtype=np.float16)
+        shared = np.zeros(count, dtype=dtype)
         for column in np.flatnonzero(encoding[i]):
             rows = having[column]
             shared[rows] += np.minimum(encoding[i, column], encoding[rows, column])

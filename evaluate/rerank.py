@@ -115,7 +115,7 @@ def _neighbours(
         values, indices = values.clamp_(min=0).cpu().numpy(), indices.cpu().numpy()
         order = np.lexsort((indices, values))
         found.append(np.take_along_axis(indices, order, axis=1).astype(np.int32))
-        largest.append(block.amax(dim=1).cpu().numpy())
+        largest.append(block.amax(dim=1).clamp(min=torch.finfo(block.dtype).tiny).cpu().numpy())
         if start < queries:
             mine = block[: queries - start, queries:].clamp(min=0).cpu().numpy()
             original.append(mine / largest[-1][: len(mine), None])

@@ -1,0 +1,240 @@
+"""From a stage's configuration to published weights, by way of MMEngine's Runner."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+from torch import nn
+
+from extract.chunks import locked
+from pipeline import console, paths
+from pipeline.cli import Stage
+from pipeline.errors import PipelineError
+from pipeline.openmmlab import safe_loading
+from pipeline.registry import DATASETS
+from train.checkpoint import load, save
+from train.hooks import latest_checkpoint
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training run of one stage.
+
+    Attributes:
+        stage: The command.
+        config: The Runner's configuration as composed; what decides the result, nothing else.
+        inputs: Files the result depends on.
+        output: Where the weights are published.
+    """
+
+    stage: Stage
+    config: Config
+    inputs: tuple[Path, ...]
+    output: Path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digits that change with the configuration, the inputs and the code."""
+        return digest(self.config, self.inputs)
+
+    @property
+    def work(self) -> Path:
+        """Folder of checkpoints and unfinished curves."""
+        return paths.work_dir(self.stage.name, self.stage.dataset, self.fingerprint)
+
+    @property
+    def report(self) -> Path:
+        """Folder of the curves, the resolved configuration and the model's size."""
+        return self.stage.out(paths.report_dir(self.stage.dataset) / self.stage.name)
+
+    def is_done(self) -> bool:
+        """Return whether the published weights are those that this run would make."""
+        if not self.output.exists():
+            return False
+        return load(self.output)[1].get("about", {}).get("fingerprint") == self.fingerprint
+
+    def plan(self) -> None:
+        """Print what would be done."""
+        dataset = build_dataset(self.config)
+        checkpoint = latest_checkpoint(self.work)
+        done = int(checkpoint.stem.removeprefix("epoch_")) if checkpoint else 0
+        rows = [
+            ("tracklets", len(dataset)),
+            ("identities", len(dataset.pids)),
+            ("epochs", self.config["train_cfg"]["max_epochs"]),
+            ("epochs done", self.config["train_cfg"]["max_epochs"] if self.is_done() else done),
+            ("device", "cuda" if torch.cuda.is_available() else "cpu"),
+            ("weights", self.output),
+        ]
+        console.table(f"{self.stage.name} of {self.stage.dataset}", ("what", "value"), rows)
+
+    def train(self, about: dict[str, Any], then: str) -> None:
+        """Train to the end, continuing an earlier run, and publish.
+
+        Args:
+            about: What a later stage should know of the weights.
+            then: What to run next.
+        """
+        with locked(self.work, self.output):
+            self._train(about, then)
+
+    def _train(self, about: dict[str, Any], then: str) -> None:
+        runner = Runner.from_cfg(self._runner_config())
+        runner.train()
+        if not is_main_process():
+            return
+        model = getattr(runner.model, "module", runner.model)
+        runner.visualizer.close()
+        self._publish_report(model, runner)
+        save(self.output, model, {"about": about | {"fingerprint": self.fingerprint}})
+        shutil.rmtree(self.work)
+        epochs, million = runner.max_epochs, count(model) / 1e6
+        console.summary(self.output, f"{epochs} epochs, {million:.2f} million parameters", then)
+
+    def _runner_config(self) -> Config:
+        """Add to the configuration what does not decide the result."""
+        safe_loading()
+        world = start_processes()
+        config = json.loads(json.dumps(self.config))
+        loader = config["train_dataloader"]
+        sampler = loader["sampler"]
+        workers = self.stage.params.runtime.workers
+        loader |= {
+            "batch_size": sampler["identities"] * sampler["clips"] // world,
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "collate_fn": {"type": "default_collate"},
+        }
+        checkpoint = latest_checkpoint(self.work)
+        if checkpoint:
+            console.say(f"continuing after {checkpoint.stem.replace('_', ' ')}")
+        interval = self.stage.params.runtime.checkpoint_epochs
+        return config | {
+            "work_dir": str(self.work),
+            "default_scope": "pipeline",
+            "log_level": "WARNING",
+            "load_from": str(checkpoint) if checkpoint else None,
+            "resume": checkpoint is not None,
+            # Those that are switched off keep histories that nothing here reads.
+            "default_hooks": {
+                "runtime_info": None,
+                "timer": None,
+                "logger": None,
+                "checkpoint": {"type": "ResumeHook", "interval": interval},
+            },
+            "custom_hooks": [
+                *config.get("custom_hooks", []),
+                {"type": "EpochSeedHook"},
+                {"type": "EpochLogHook"},
+            ],
+            "visualizer": {
+                "type": "Visualizer",
+                "vis_backends": [
+                    {"type": "StageLiveBackend", "save_dir": str(self.work / "curves")}
+                ],
+            },
+            "launcher": "pytorch" if world > 1 else "none",
+            # Buffers of batch norms are averaged over processes by the norms themselves.
+            "sync_bn": "torch" if world > 1 and torch.cuda.is_available() else None,
+            "model_wrapper_cfg": None if torch.cuda.is_available() else CPU_WRAPPER,
+        }
+
+    def _publish_report(self, model: nn.Module, runner: Runner) -> None:
+        from omegaconf import OmegaConf
+
+        made = self.work / "curves"
+        OmegaConf.save(OmegaConf.create(self.config), made / "config.yaml")
+        file = made / "metrics.json"
+        metrics = json.loads(file.read_text()) | {"model": sizes(model, runner.train_dataloader)}
+        file.write_text(json.dumps(metrics, indent=2) + "\n")
+        paths.publish_dir(made, self.report)
+
+
+CPU_WRAPPER = {"type": "MMDistributedDataParallel", "device_ids": None}
+
+
+def shard_files(stage: Stage) -> tuple[Path, ...]:
+    """Return the training shards of the stage's dataset.
+
+    Raises:
+        PipelineError: If there are none.
+    """
+    files = sorted(paths.shards_dir(stage.dataset).glob("train-*.parquet"))
+    if not files:
+        raise PipelineError(
+            f"{paths.shards_dir(stage.dataset)} holds no training shards. "
+            f"Run: {stage.rebuild('shards')}"
+        )
+    return tuple(files)
+
+
+def choose_device(wanted: str) -> None:
+    """Hide the GPUs that were not asked for; call it before anything touches CUDA.
+
+    Raises:
+        PipelineError: If the wanted GPU is not there.
+    """
+    if wanted == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif wanted.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise PipelineError(f"runtime.device is {wanted}, but no GPU is usable. Set it to auto")
+        torch.cuda.set_device(wanted)
+
+
+def start_processes() -> int:
+    """Join the other processes when torchrun started this one; return how many there are."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and not torch.distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        console.set_quiet(torch.distributed.get_rank() > 0)
+    return world
+
+
+def digest(config: Config, files: Iterable[Path]) -> str:
+    """Return 12 hex digits that change with a configuration, with files, and with this package."""
+    made = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for file in (*files, *sorted(Path(__file__).parent.glob("*.py"))):
+        with file.open("rb") as opened:
+            made.update(hashlib.file_digest(opened, "sha256").digest())
+    return made.hexdigest()[:12]
+
+
+def count(module: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def sizes(model: nn.Module, loader: Any) -> dict[str, Any]:
+    """Return parameter counts, and the cost of describing one clip by frame in GMACs."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    clip = loader.collate_fn([loader.dataset[0]])
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.test_step(clip)
+    frames = clip["inputs"]["mask"].shape[1]
+    return {
+        "parameters": count(model),
+        "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "gmacs_per_frame": round(counter.get_total_flops() / 2 / frames / 1e9, 6),
+    }
+
+
+def build_dataset(config: Config) -> Any:
+    """Build the training data of a configuration."""
+    return DATASETS.build(dict(config["train_dataloader"]["dataset"]))

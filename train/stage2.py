@@ -1,0 +1,128 @@
+"""Prototype-guided fine-tuning.
+
+Run one data set:   python -m train.stage2 --dataset walkers
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbose, run, start
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from train.run import Training
+
+
+def main(
+    dataset: Dataset,
+    overrides: Overrides = None,
+    limit: Limit = 0,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the model that re-identifies, guided by prototypes and skeletons (stage 2).
+
+    Writes models/<dataset>/stage2.safetensors, and curves to reports/<dataset>/stage2/.
+    A stopped run continues where its last epoch ended.
+
+    Example: python -m train.stage2 --dataset walkers stage2.lr=1e-5
+    """
+    stage = start("stage2", dataset, overrides, limit, dry_run, verbose, quiet)
+    from pipeline import console
+
+    training = prepare(stage)
+    if dry_run:
+        training.plan()
+    elif training.is_done():
+        console.say(f"{training.output} is up to date")
+    else:
+        about = {"stage": "stage2", "classes": classes(training.config)}
+        training.train(about, f"python -m evaluate.embed --dataset {dataset}")
+
+
+def prepare(stage: Stage) -> "Training":
+    """Compose the run and check that it can work."""
+    from train.run import Training, build_dataset, choose_device, shard_files
+
+    choose_device(stage.params.runtime.device)
+    knobs, inputs = stage.params.stage2, [*shard_files(stage)]
+    config = configure(stage)
+    data = config["train_dataloader"]["dataset"]
+    data |= {"held_out": knobs.held_out, "limit": stage.limit}
+    config["model"]["classes"] = len(build_dataset(config).pids)
+    if knobs.use_stage1:
+        weights = paths.stage1_file(stage.dataset)
+        _check_stage1(stage, weights)
+        inputs.append(weights)
+        config["custom_hooks"].append({"type": "Stage1Hook", "path": str(weights)})
+    elif knobs.modality == "visual" and knobs.use_skeleton:
+        raise PipelineError(
+            "stage2.use_skeleton needs the skeleton encoder of stage 1, but stage2.use_stage1 is "
+            "false. Set use_skeleton to false too"
+        )
+    if knobs.held_out:
+        config |= _validation(stage, data)
+    return Training(stage, config, tuple(inputs), stage.out(paths.stage2_file(stage.dataset)))
+
+
+def configure(stage: Stage) -> dict[str, Any]:
+    """Return the configuration of the model and its data, without the number of classes."""
+    from pipeline.compose import compose
+
+    knobs = stage.params.stage2
+    config = compose("stage2", stage.params)
+    skeleton_model = config.pop("skeleton_model")
+    data = config["train_dataloader"]["dataset"]
+    data["root"] = str(paths.shards_dir(stage.dataset))
+    if knobs.modality == "skeleton":
+        config["model"], data["with_frames"] = skeleton_model, False
+    if knobs.shuffle_frames:
+        data["transforms"].append({"type": "FrameShuffle"})
+    return config
+
+
+def classes(config: dict[str, Any]) -> int:
+    """Return the number of training identities."""
+    return config["model"]["classes"]
+
+
+def _check_stage1(stage: Stage, weights: Any) -> None:
+    from train.checkpoint import load
+
+    if not weights.exists():
+        raise PipelineError(
+            f"{weights} is missing. Run: {stage.rebuild('stage1')}, or set stage2.use_stage1=false"
+        )
+    trained = load(weights)[1]["about"]["encoder"]
+    if trained != stage.params.stage2.encoder:
+        raise PipelineError(
+            f"{weights} was trained with stage1.encoder={trained}, but stage2.encoder is "
+            f"{stage.params.stage2.encoder}. Set both to the same"
+        )
+
+
+def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the loop that scores the held-out identities after every epoch."""
+    dataset = {
+        "type": "TestDataset",
+        "splits": ["train"],
+        **{name: data[name] for name in ("root", "clip_frames", "image_size", "held_out")},
+        "with_frames": data.get("with_frames", True),
+    }
+    loader = {
+        "dataset": dataset,
+        "sampler": {"type": "ShareSampler"},
+        "batch_size": 32,
+        "num_workers": 0,
+        "collate_fn": {"type": "default_collate"},
+    }
+    return {
+        "val_dataloader": loader,
+        "val_cfg": {"type": "ValLoop"},
+        "val_evaluator": {"type": "Evaluator", "metrics": {"type": "RetrievalMetric"}},
+    }
+
+
+if __name__ == "__main__":
+    run(main)

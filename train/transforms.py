@@ -1,0 +1,101 @@
+"""Changes of a clip in training: frames and skeleton move together, and so do all its frames.
+
+A clip is a dict with `frames` `(T, 3, H, W)` uint8 (left out for models of skeletons alone), `xyz`
+`(T, J, 3)`, `mask` `(T,)` where the skeleton is good and `frame_mask` `(T,)`. Every
+transform takes the clip and the generator that makes its choices, so that a clip is a function of
+its key (see `train.sampler.Draw`) and of nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from pipeline.errors import PipelineError, did_you_mean
+from pipeline.registry import TRANSFORMS
+from pipeline.skeleton import layout
+
+Clip = dict[str, Tensor]
+Transform = Callable[[Clip, np.random.Generator], Clip]
+
+
+def build(transforms: Sequence[dict[str, Any]]) -> list[Transform]:
+    """Build the transforms of a configuration, in order."""
+    return [TRANSFORMS.build(dict(transform)) for transform in transforms]
+
+
+@TRANSFORMS.register_module()
+class ClipFlip:
+    """Mirror frames and skeleton, both or neither.
+
+    Args:
+        prob: How often.
+        joints: Name of the joint layout: left becomes right in the skeleton too.
+
+    >>> clip = {"frames": torch.arange(6.0).reshape(1, 1, 2, 3), "xyz": torch.ones(1, 17, 3)}
+    >>> flipped = ClipFlip(prob=1.0)(clip, np.random.default_rng(0))
+    >>> flipped["frames"][0, 0, 0].tolist(), flipped["xyz"][0, 0].tolist()
+    ([2.0, 1.0, 0.0], [-1.0, 1.0, 1.0])
+    """
+
+    def __init__(self, prob: float, joints: str = "h36m17") -> None:
+        """Look up which joints change sides."""
+        self.prob = prob
+        self._swap = torch.tensor(layout(joints).flip)
+        self._sign = torch.tensor([-1.0, 1.0, 1.0])
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Return the clip or its mirror image."""
+        if rng.random() >= self.prob:
+            return clip
+        flipped = {"xyz": clip["xyz"][..., self._swap, :] * self._sign}
+        if "frames" in clip:
+            flipped["frames"] = clip["frames"].flip(-1)
+        return clip | flipped
+
+
+@TRANSFORMS.register_module()
+class FrameTransform:
+    """Apply a transform of `torchvision.transforms.v2` to the frames, one draw for the whole clip.
+
+    Only for changes that leave the skeleton alone: crops (it is centred on the pelvis), colours,
+    erasing.
+
+    Args:
+        name: Class in `torchvision.transforms.v2`.
+        **kwargs: Its arguments.
+
+    Raises:
+        PipelineError: If torchvision has no transform of that name.
+    """
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        """Build the wrapped transform."""
+        known = [one for one in dir(v2) if one[0].isupper()]
+        if name not in known:
+            raise PipelineError(
+                f"torchvision.transforms.v2 has no {name!r}. {did_you_mean(name, known)}"
+            )
+        self._transform = getattr(v2, name)(**kwargs)
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Return the clip with changed frames."""
+        if "frames" not in clip:
+            return clip
+        # torchvision draws from torch's global generator: seed it here, and put it back after.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**63)))
+            return clip | {"frames": self._transform(clip["frames"])}
+
+
+@TRANSFORMS.register_module()
+class FrameShuffle:
+    """Put the frames of a clip into random order, with their skeletons: it destroys the motion."""
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Return the shuffled clip."""
+        order = torch.from_numpy(rng.permutation(len(clip["mask"])))
+        return {name: value[order] for name, value in clip.items()}

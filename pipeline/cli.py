@@ -23,6 +23,7 @@ files that DVC knows.
 
 import functools
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")]
 
 _verbose = False
+_running: "tuple[Stage, float] | None" = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,20 @@ def start(
     from pipeline.params import load
 
     params = load(overrides or (), dataset)
-    return Stage(name, dataset, params, limit, dry_run, trial=bool(limit or overrides))
+    stage = Stage(name, dataset, params, limit, dry_run, trial=bool(limit or overrides))
+    global _running
+    _running = (stage, time.monotonic())
+    return stage
+
+
+def _note_time() -> None:
+    """Keep how long a stage took, for the report; a run that found all done says nothing."""
+    if _running is None or not console.has_summary():
+        return
+    stage, began = _running
+    if stage.dataset and not (stage.trial or stage.dry_run):
+        with paths.write_atomic(paths.times_dir(stage.dataset) / stage.name) as temporary:
+            temporary.write_text(f"{time.monotonic() - began:.1f}\n")
 
 
 def run(main: Callable[..., None]) -> None:
@@ -125,6 +140,7 @@ def run(main: Callable[..., None]) -> None:
     def command(*args: object, **kwargs: object) -> None:
         try:
             main(*args, **kwargs)
+            _note_time()
         except PipelineError as error:
             if _verbose:
                 traceback.print_exc()

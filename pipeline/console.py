@@ -22,6 +22,7 @@ HEARTBEAT_S = 30.0
 # rich itself honours NO_COLOR and drops colours where the stream is no terminal.
 _err = Console(stderr=True, highlight=False)
 _quiet = False
+_has_summary = False
 
 
 def set_quiet(quiet: bool) -> None:
@@ -146,6 +147,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def summary(written: object, amount: str, then: str) -> None:
     """Print the three closing lines of a stage: what was written, how much, what to run next."""
+    global _has_summary
+    _has_summary = True
     say(f"written  {written}")
     say(f"amount   {amount}")
     say(f"next     {then}")
+
+
+def has_summary() -> bool:
+    """Return whether this run ended by writing something."""
+    return _has_summary

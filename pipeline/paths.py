@@ -71,6 +71,11 @@ def report_dir(dataset: str) -> Path:
     return Path(f"reports/{dataset}")
 
 
+def times_dir(dataset: str) -> Path:
+    """Return the folder where each stage leaves the seconds that its last run took."""
+    return WORK / "times" / dataset
+
+
 def work_dir(stage: str, dataset: str, fingerprint: str) -> Path:
     """Return the scratch folder of unfinished work, named after what decides the bytes."""
     return WORK / stage / dataset / fingerprint

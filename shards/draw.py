@@ -177,6 +177,12 @@ def png(picture: np.ndarray) -> bytes:
     return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
+def jpeg(picture: np.ndarray) -> bytes:
+    """Encode a picture as JPEG, some six times smaller than as PNG."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
 def _line(out: np.ndarray, a: np.ndarray, b: np.ndarray, colour: Colour, width: int) -> None:
     # Four binary digits of a pixel, so that thin lines do not jump from frame to frame.
     ends = [tuple(int(v) for v in np.clip(end * 16, -(2**20), 2**20).round()) for end in (a, b)]

@@ -35,8 +35,8 @@ def main(
         return
     if is_current(out, plan.fingerprint):
         console.say(f"{out} is up to date")
-    else:
-        write_shards(plan, out)
+        return
+    write_shards(plan, out)
     files = sorted(out.glob("*.parquet"))
     size = console.size(sum(file.stat().st_size for file in files))
     amount = (

@@ -1,0 +1,135 @@
+"""Pictures of ranked lists: a query, its nearest gallery tracklets, and everybody's skeleton."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pipeline.schema import Status
+from shards import draw
+from shards.read import Shards, decode
+from shards.sheets import span_of
+
+CELL = (208, 104)
+FIGURE = (150, 104)
+MATCH, WRONG, JUNK, QUERY = (46, 160, 67), (207, 58, 52), (120, 124, 132), (150, 110, 220)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One tracklet of a ranked list.
+
+    Attributes:
+        tracklet: Its name.
+        pid: Its person.
+        camid: Its camera.
+        distance: From the query.
+        is_match: Whether it is the person the query asks for.
+        is_junk: Whether the protocol leaves it out of the ranking.
+    """
+
+    tracklet: str
+    pid: int
+    camid: int
+    distance: float
+    is_match: bool
+    is_junk: bool
+
+
+class Album:
+    """Finds a picture and a skeleton of every tracklet of some shards."""
+
+    def __init__(self, shards: Shards) -> None:
+        """Use these shards."""
+        self.shards = shards
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.shards.tracklets["tracklet"])}
+
+    def portrait(self, tracklet: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the frame in the middle of a tracklet and its 3D joints, drawn.
+
+        Of the frames that are fine the one next to the middle is taken. A tracklet that is in no
+        shard, or has no readable frame, gets a word in its place.
+        """
+        if tracklet not in self._positions:
+            return draw.blank(CELL, "no frame"), draw.blank(FIGURE)
+        rows = self.shards.rows(self._positions[tracklet])
+        status = np.asarray(self.shards.status[rows])
+        distance = np.abs(np.arange(len(rows)) - len(rows) // 2)
+        row = int(rows[np.lexsort((distance, status != Status.OK))[0]])
+        (jpeg,) = self.shards.jpeg([row])
+        frame = draw.blank(CELL, "no frame") if jpeg is None else decode(jpeg)
+        span = 0.95 * span_of(self.shards.xyz[rows])
+        figure = draw.figure(self.shards.xyz[row], "front", FIGURE, span)
+        return draw.fitted(frame, CELL), figure
+
+    def ranked_list(self, query: Ranked, nearest: list[Ranked]) -> np.ndarray:
+        """Draw a query and a row of its nearest tracklets, best first.
+
+        Green frames are matches and red ones other persons. Grey ones are tracklets that the
+        protocol leaves out, most of all those of the same person in the same camera; they carry no
+        rank. Colour is not the only sign: the same stands in words below.
+        """
+        cells = [self._cell(query, QUERY, "query", "")]
+        rank = 0
+        for one in nearest:
+            rank += not one.is_junk
+            colour = JUNK if one.is_junk else MATCH if one.is_match else WRONG
+            word = "left out" if one.is_junk else "match" if one.is_match else "other"
+            place = "-" if one.is_junk else f"{rank}"
+            cells.append(self._cell(one, colour, f"{place}  {word}", f"{one.distance:.3f}"))
+        return draw.tiled([cells], gap=6)
+
+    def _cell(self, one: Ranked, colour: draw.Colour, above: str, below: str) -> np.ndarray:
+        frame, figure = self.portrait(one.tracklet)
+        if one.is_junk:
+            frame = _faded(frame)
+        width = CELL[1] + 8
+        captions = [f"{one.pid}, cam {one.camid}", *[below] * bool(below)]
+        parts = [
+            draw.labelled(draw.blank((20, width)), above),
+            draw.framed(frame, colour),
+            *(draw.labelled(draw.blank((18, width)), text) for text in captions),
+            *[draw.blank((18, width))] * (not below),
+            draw.framed(figure, draw.BACKGROUND),
+        ]
+        return np.concatenate(parts)
+
+
+def _faded(picture: np.ndarray) -> np.ndarray:
+    grey = picture.mean(axis=2, keepdims=True) * 0.6 + 40
+    return np.repeat(grey, 3, axis=2).astype(np.uint8)
+
+
+def choose(ap: np.ndarray, hardest: int = 20) -> dict[str, int]:
+    """Choose queries to show: the best, the median and the hardest ones.
+
+    Args:
+        ap: Average precision of the `N` queries, NaN where not scored.
+        hardest: How many of the hardest to name.
+
+    Returns:
+        Positions by name: `best`, `median`, `hardest-01` and on. Ties go to the earlier query.
+
+    >>> choose(np.array([0.5, 1.0, np.nan, 0.1]), hardest=2)
+    {'best': 1, 'median': 0, 'hardest-01': 3, 'hardest-02': 0}
+    """
+    scored = np.flatnonzero(~np.isnan(ap))
+    if not len(scored):
+        return {}
+    order = scored[np.argsort(ap[scored], kind="stable")]
+    best = scored[np.argmax(ap[scored])]
+    chosen = {"best": int(best), "median": int(order[len(order) // 2])}
+    return chosen | {f"hardest-{i + 1:02}": int(at) for i, at in enumerate(order[:hardest])}
+
+
+def shorten(nearest: list[Ranked], ranked: int = 10, shown: int = 14) -> list[Ranked]:
+    """Keep the first tracklets of a list: `ranked` that count, `shown` in all at most."""
+    kept = []
+    for one in nearest[:shown]:
+        kept.append(one)
+        if sum(not other.is_junk for other in kept) == ranked:
+            break
+    return kept

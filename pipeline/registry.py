@@ -38,7 +38,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 )
 PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "train.optim")
 EVALUATOR = _child("evaluator", root.EVALUATOR)
-METRICS = _child("metric", root.METRICS, "train.metric")
+METRICS = _child("metric", root.METRICS, "evaluate.validation")
 LOG_PROCESSORS = _child("log processor", root.LOG_PROCESSORS)
 VISUALIZERS = _child("visualizer", root.VISUALIZERS)
 VISBACKENDS = _child("visualization backend", root.VISBACKENDS, "train.tracking")

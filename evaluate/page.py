@@ -30,7 +30,7 @@ th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(
   white-space: nowrap; }
 th { font-weight: 600; } th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td small { color: var(--soft); }
-td.heat { background: rgb(var(--good) / var(--share)); }
+td.heat { background: rgb(var(--good) / var(--share)); } td.heat small { color: inherit; }
 figure { margin: 0 0 1rem; }
 pre { background: var(--card); padding: .8rem; overflow-x: auto; font-size: .8rem;
   border-radius: 6px; }
@@ -91,7 +91,7 @@ class Cell(str):
 
 def value(number: float, below: str = "", share: float | None = None) -> Cell:
     """Return a cell with a percentage, a small line, and a shade from 0 to 1 behind it."""
-    heat = "" if share is None else f' class="heat" style="--share:{0.65 * share:.2f}"'
+    heat = "" if share is None else f' class="heat" style="--share:{0.5 * share:.2f}"'
     small = f"<br><small>{escape(below)}</small>" if below else ""
     return Cell(f"<td{heat}>{100 * number:.1f}{small}</td>")
 

@@ -139,9 +139,10 @@ def ranked_lists(folder: Path, shards: Shards, pictures: Path) -> str:
 
 
 def nearest_of(row: dict[str, Any]) -> list[Ranked]:
-    """Return the ranked list of one row of per_query.parquet."""
+    """Return the ranked list of one row of per_query.parquet, without the query itself."""
     columns = ("gallery", "gallery_pid", "gallery_camid", "distance", "is_match", "is_junk")
-    return [Ranked(*one) for one in zip(*(row[name] for name in columns), strict=True)]
+    nearest = [Ranked(*one) for one in zip(*(row[name] for name in columns), strict=True)]
+    return [one for one in nearest if one.tracklet != row["tracklet"]]
 
 
 def training(folder: Path) -> str:

@@ -10,6 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+# Fixtures `project` and `extracted`: a small dataset as extraction leaves it.
+pytest_plugins = ["tests.fake_extraction"]
+
 # One thread per process: the suite is many small computations, and numbers stay the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

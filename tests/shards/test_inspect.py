@@ -8,9 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.schema import Status
-
-from .conftest import Extracted
-from .test_read import write
+from tests.fake_extraction import Extracted, write_shards_of
 
 PEOPLE = [
     ("0001C1T0001", 1, 0, "train", 1),
@@ -28,7 +26,7 @@ def picture(file: Path) -> tuple[int, int]:
 @pytest.fixture
 def inspect(extracted: Callable[..., Extracted], command, project: Path):
     extracted(PEOPLE, {3: Status.MISSING, 5: Status.LOW_SCORE})
-    write()
+    write_shards_of()
     return lambda *arguments: command("shards.inspect", *arguments, cwd=project)
 
 

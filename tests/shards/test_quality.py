@@ -11,9 +11,7 @@ import pytest
 from pipeline.schema import Status
 from shards import quality
 from shards.read import Shards
-
-from .conftest import Extracted
-from .test_read import write
+from tests.fake_extraction import Extracted, write_shards_of
 
 PEOPLE = [
     ("0001C1T0001", 1, 0, "train", 40),
@@ -27,7 +25,7 @@ def shards_of(extracted: Callable[..., Extracted], change: Callable[[Extracted],
     made = extracted(PEOPLE)
     change(made)
     made.write_pose()
-    write()
+    write_shards_of()
     return Shards(Path("data/shards/fake"))
 
 

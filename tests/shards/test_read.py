@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.schema import Status
-from shards.join import plan_shards, write_shards
 from shards.read import Shards, decode
-
-from .conftest import Extracted
+from tests.fake_extraction import Extracted, write_shards_of
 
 PEOPLE = [
     ("0001C1T0001", 1, 0, "train", 1),
@@ -30,17 +28,10 @@ BAD = {2: Status.MISSING, 310: Status.LOW_SCORE}
 FOLDER = Path("data/shards/fake")
 
 
-def write(**knobs: object) -> None:
-    from pipeline.cli import start
-
-    overrides = [f"shards.{name}={value}".lower() for name, value in knobs.items()]
-    write_shards(plan_shards(start("shards", "fake", overrides, 0, False, False, True)), FOLDER)
-
-
 @pytest.fixture
 def made(extracted: Callable[..., Extracted]) -> Extracted:
     made = extracted(PEOPLE, BAD)
-    write(shard_mb=1)
+    write_shards_of(shard_mb=1)
     return made
 
 
@@ -108,7 +99,7 @@ def test_shards_rewritten_by_another_program_are_read(made: Extracted, compressi
 
 
 def test_frames_are_found_by_path_when_the_shards_hold_paths(made: Extracted):
-    write(embed_frames=False)
+    write_shards_of(embed_frames=False)
     assert Shards(FOLDER).jpeg([1, 2, 3]) == [expected_bytes(made, row) for row in (1, 2, 3)]
 
 
@@ -141,7 +132,7 @@ def test_rewritten_shards_are_read_anew(made: Extracted):
     assert Shards(FOLDER).score[0, 0] == np.float32(made.frames[0]["score"][0])
     made.frames[0]["score"] = [0.25] * 17
     made.write_pose()
-    write()
+    write_shards_of()
     assert Shards(FOLDER).score[0, 0] == 0.25
 
 

@@ -19,8 +19,7 @@ from pipeline import schema
 from pipeline.cli import start
 from pipeline.schema import Status
 from shards.join import plan_shards
-
-from .conftest import ROOT, Extracted
+from tests.fake_extraction import ROOT, Extracted
 
 PEOPLE = [
     ("0002C2T0001", 2, 1, "train", 7),

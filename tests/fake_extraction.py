@@ -13,7 +13,7 @@ import pytest
 from pipeline import schema
 from pipeline.schema import Status
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -94,6 +94,16 @@ def spoil(made: Extracted, row: int, status: Status) -> None:
         file.unlink()
     if status == Status.UNREADABLE:
         file.write_bytes(b"")
+
+
+def write_shards_of(dataset: str = "fake", **knobs: object) -> None:
+    """Run the stage that writes shards, inside this process."""
+    from pipeline.cli import start
+    from shards.join import plan_shards, write_shards
+
+    overrides = [f"shards.{name}={value}".lower() for name, value in knobs.items()]
+    stage = start("shards", dataset, overrides, 0, False, False, True)
+    write_shards(plan_shards(stage), Path("data/shards") / dataset)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A small dataset in the state that extraction leaves it in: frames, index, 2D and 3D joints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import schema
+from pipeline import console, schema
 from pipeline.schema import Status
 
 ROOT = Path(__file__).parents[1]
@@ -107,15 +107,17 @@ def write_shards_of(dataset: str = "fake", **knobs: object) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty project whose params.yaml enables the dataset `fake`."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield an empty project whose params.yaml enables the dataset `fake`."""
     text = (ROOT / "params.yaml").read_text()
     walkers = next(line for line in text.splitlines() if line.startswith("  walkers: {"))
     fake = walkers.replace("walkers", "fake", 1)
     (tmp_path / "params.yaml").write_text(text.replace(walkers, f"{walkers}\n{fake}", 1))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REID_DATA_ROOT", "raw")
-    return tmp_path
+    yield tmp_path
+    # Stages run quietly inside this process; other tests listen.
+    console.set_quiet(False)
 
 
 @pytest.fixture

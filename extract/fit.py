@@ -1,0 +1,225 @@
+"""Fit the two small pose models of the walkers to rendered people, and measure them.
+
+Run:       python -m extract.weights --model walkers_pose
+Measure:   python -m extract.fit --check
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline import cli, console, paths
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from extract.fit_data import Clips
+    from pipeline.params import Params
+
+MODEL = "walkers_pose"
+CONFIGS = Path("conf/weights") / MODEL
+ITERATIONS_2D, ITERATIONS_3D = 2200, 2400
+_FRAMES_PER_PASS = 64
+
+
+def fit(folder: Path, params: "Params") -> dict[str, Any]:
+    """Fit the 2D estimator, then the lifter to what it finds; measure both on other people.
+
+    The estimator is kept in the work folder until the end, so that a fit that was stopped goes on
+    with the lifter.
+
+    Args:
+        folder: Where the weights, their configs and `metrics.json` go.
+        params: Tells the device and the number of processes.
+
+    Returns:
+        The metrics, as `measure` returns them.
+    """
+    import torch
+
+    from extract import models
+    from extract.fit_data import Sampling, input_map, render
+    from extract.fit_pose2d import fit_estimator
+    from extract.fit_pose3d import fit_lifter
+
+    models.keep_memory()
+    torch.set_num_threads(params.runtime.workers)
+    device, workers = models.pick_device(params.runtime.device), params.runtime.workers
+    matrix, size = input_map(CONFIGS / "pose2d.py")
+    folder.mkdir(parents=True, exist_ok=True)
+    work = paths.work_dir("weights", MODEL, _fingerprint())
+    if not (work / "pose2d.safetensors").exists():
+        clips = render(Sampling("2D", 1, 40, 1200, (5, 5), (4, 8)), matrix, size, workers)
+        state = fit_estimator(CONFIGS / "pose2d.py", clips, matrix, ITERATIONS_2D, device)
+        _save(state, work / "pose2d.safetensors")
+    clips = render(Sampling("3D", 2, 40, 600, (10, 28)), matrix, size, workers)
+    for name in ("pose2d.py", "pose3d.py"):
+        shutil.copyfile(CONFIGS / name, folder / name)
+    shutil.copyfile(work / "pose2d.safetensors", folder / "pose2d.safetensors")
+    xy_px, score = find_joints(folder, clips, device)
+    state = fit_lifter(CONFIGS / "pose3d.py", clips, xy_px, score, ITERATIONS_3D, device)
+    _save(state, folder / "pose3d.safetensors")
+    metrics = measure(folder, params)
+    show(metrics)
+    with paths.write_atomic(folder / "metrics.json") as path:
+        path.write_text(json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(work)
+    return metrics
+
+
+def find_joints(folder: Path, clips: "Clips", device: str) -> tuple["np.ndarray", "np.ndarray"]:
+    """Return the joints `(N, 17, 2)` and scores `(N, 17)` that the stored estimator finds."""
+    import numpy as np
+
+    from extract.estimator import Estimator
+    from extract.walker_clip import CROP_HEIGHT, CROP_WIDTH
+
+    estimator = Estimator(folder / "pose2d.py", folder / "pose2d.safetensors", device)
+    parts = []
+    for start in range(0, len(clips.crops), _FRAMES_PER_PASS):
+        # The clips are BGR, the estimator takes RGB.
+        crops = list(clips.crops[start : start + _FRAMES_PER_PASS, ..., ::-1])
+        parts.append(estimator(crops, np.tile([[CROP_WIDTH, CROP_HEIGHT]], (len(crops), 1))))
+    xy_px, score = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+    return xy_px, score
+
+
+def measure(folder: Path, params: "Params") -> dict[str, Any]:
+    """Measure stored weights on rendered people and cameras that they were not fitted to.
+
+    Args:
+        folder: A folder that `fit` wrote.
+        params: Tells the device and the number of processes.
+
+    Returns:
+        For the estimator PCK at a tenth and a twentieth of the pose's height, over joints that are
+        seen and over all that nothing but the own body hides; for the lifter MPJPE, the same with
+        the true scale, and PA-MPJPE in millimetres, from true and from found 2D joints.
+    """
+    import numpy as np
+
+    from extract import models
+    from extract.fit_data import Sampling, input_map, render
+    from extract.lifter import Lifter
+    from extract.normalise import normalise
+    from extract.spec import load
+
+    device = models.pick_device(params.runtime.device)
+    matrix, size = input_map(folder / "pose2d.py")
+    sampling = Sampling("held-out people", 3, 20, 120, (12, 20))
+    clips = render(sampling, matrix, size, params.runtime.workers)
+    xy_px, score = find_joints(folder, clips, device)
+    place = load(MODEL).lifter.input
+    lifter = Lifter(folder / "pose3d.py", folder / "pose3d.safetensors", place, device)
+
+    def lifted(xy: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        poses = [
+            normalise(xy[clip], scores[clip], place.root_px, place.height_px)
+            for clip in clips.clips()
+        ]
+        return _errors_3d(np.concatenate(lifter(poses)), clips)
+
+    return {
+        "people": sampling.clips,
+        "frames": len(clips.crops),
+        "pose2d": _errors_2d(xy_px, clips),
+        "pose3d": {
+            "true_2d": lifted(clips.xy_px, np.ones_like(score)),
+            "found_2d": lifted(xy_px, score),
+        },
+    }
+
+
+def _errors_2d(xy_px: "np.ndarray", clips: "Clips") -> dict[str, Any]:
+    import numpy as np
+
+    from extract.pose_metrics import pck
+    from extract.walker_clip import BEHIND_BODY, SEEN
+    from pipeline.skeleton import COCO17
+
+    height = np.ptp(clips.xy_px[..., 1], axis=1)
+    errors: dict[str, Any] = {}
+    for which, least in (("seen", SEEN), ("seen_or_behind_body", BEHIND_BODY)):
+        for within in (0.1, 0.05):
+            counts = clips.visibility >= least
+            joints = pck(xy_px, clips.xy_px, counts, height, within)
+            by_name = dict(zip(COCO17.joints, joints.round(4).tolist(), strict=True))
+            errors.setdefault(which, {})[f"pck@{within}"] = {
+                "mean": round(float(joints.mean()), 4),
+                "joints": by_name,
+            }
+    return errors
+
+
+def _errors_3d(xyz: "np.ndarray", clips: "Clips") -> dict[str, float]:
+    from extract.normalise import towards_root
+    from extract.pose_metrics import mpjpe, procrustes, true_scale
+
+    truth = towards_root(clips.xyz, clips.root)
+    errors = {
+        "mpjpe_mm": mpjpe(xyz, truth),
+        "mpjpe_true_scale_mm": mpjpe(true_scale(xyz, truth), truth),
+        "pa_mpjpe_mm": mpjpe(procrustes(xyz, truth), truth),
+    }
+    return {name: round(1000 * float(error.mean()), 1) for name, error in errors.items()}
+
+
+def show(metrics: dict[str, Any]) -> None:
+    """Print the metrics as two tables."""
+    pose2d = metrics["pose2d"]
+    seen, body = pose2d["seen"], pose2d["seen_or_behind_body"]
+    columns = (seen["pck@0.1"], seen["pck@0.05"], body["pck@0.1"], body["pck@0.05"])
+    rows = [
+        [joint, *(f"{column['joints'][joint]:.3f}" for column in columns)]
+        for joint in seen["pck@0.1"]["joints"]
+    ]
+    rows.append(["mean", *(f"{column['mean']:.3f}" for column in columns)])
+    people = f"{metrics['people']} held-out people, {metrics['frames']} frames"
+    console.table(
+        f"2D joints of {people}",
+        ["joint", "PCK@0.1 seen", "PCK@0.05 seen", "PCK@0.1 all", "PCK@0.05 all"],
+        rows,
+    )
+    console.table(
+        "3D joints, mm",
+        ["from", "MPJPE", "MPJPE true scale", "PA-MPJPE"],
+        [[name.replace("_", " "), *error.values()] for name, error in metrics["pose3d"].items()],
+    )
+
+
+def _fingerprint() -> str:
+    import hashlib
+
+    texts = [(CONFIGS / name).read_bytes() for name in ("pose2d.py", "pose3d.py")]
+    return hashlib.sha256(b"".join(texts) + str(ITERATIONS_2D).encode()).hexdigest()[:12]
+
+
+def _save(state: dict, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with paths.write_atomic(path) as temporary:
+        save_file(state, temporary)
+
+
+Check = Annotated[bool, typer.Option("--check", help="Measure the stored weights again.")]
+
+
+def main(check: Check = False, verbose: cli.Verbose = False, quiet: cli.Quiet = False) -> None:
+    """Measure the pose models of the walkers on people they were not fitted to."""
+    cli.set_output(verbose, quiet)
+    from pipeline.params import load
+
+    folder = paths.weights_dir(MODEL)
+    if not check:
+        raise PipelineError(f"to fit the models run: python -m extract.weights --model {MODEL}")
+    if not (folder / "pose3d.safetensors").exists():
+        raise PipelineError(f"{folder} holds no weights yet. Run: dvc repro weights@{MODEL}")
+    show(measure(folder, load()))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,53 @@
+"""How far joints are from the truth: PCK in the picture, MPJPE in space."""
+
+import numpy as np
+
+
+def pck(
+    xy: np.ndarray, truth: np.ndarray, counts: np.ndarray, height: np.ndarray, within: float
+) -> np.ndarray:
+    """Return each joint's share of correct keypoints.
+
+    Args:
+        xy: Joints found, `(N, J, 2)`.
+        truth: Where they are, `(N, J, 2)`.
+        counts: Which of them count, `(N, J)` booleans.
+        height: Height of each person in the same pixels, `(N,)`.
+        within: Largest distance of a correct joint, as a share of the height.
+
+    Returns:
+        `(J,)`, NaN for a joint that never counts.
+    """
+    distance = np.linalg.norm(xy - truth, axis=-1)
+    correct = (distance <= within * height[:, None]) & counts
+    with np.errstate(invalid="ignore"):
+        return correct.sum(0) / counts.sum(0)
+
+
+def mpjpe(xyz: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return each frame's mean distance between joints `(N, J, 3)`, in their unit, `(N,)`."""
+    return np.linalg.norm(xyz - truth, axis=-1).mean(-1)
+
+
+def true_scale(xyz: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Scale each pose `(N, J, 3)` by the one factor that brings it nearest to the truth.
+
+    A crop does not show how tall a person is; what is left after this is the error of the pose.
+    """
+    scale = np.sum(xyz * truth, (-2, -1)) / np.maximum(np.sum(xyz**2, (-2, -1)), 1e-12)
+    return xyz * scale[:, None, None]
+
+
+def procrustes(xyz: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Move, turn and scale each pose `(N, J, 3)` as near to the truth as it goes.
+
+    The rotation is the orthogonal Procrustes solution (Schoenemann, 1966) without reflection.
+    """
+    xyz_mean, truth_mean = xyz.mean(1, keepdims=True), truth.mean(1, keepdims=True)
+    a, b = xyz - xyz_mean, truth - truth_mean
+    u, singular, vt = np.linalg.svd(np.swapaxes(a, 1, 2) @ b)
+    mirror = np.sign(np.linalg.det(u @ vt))
+    u[:, :, -1] *= mirror[:, None]
+    singular[:, -1] *= mirror
+    scale = singular.sum(-1) / np.maximum(np.sum(a**2, (-2, -1)), 1e-12)
+    return scale[:, None, None] * a @ (u @ vt) + truth_mean

@@ -212,7 +212,7 @@ def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> I
     """Yield the frames of one tracklet after another, without the first `skip`."""
     expected = [(name, length) for s, name, length in plan.tracklets if s == split]
     streams = [
-        _by_tracklet(sorted((Path("data") / name / plan.dataset).glob(f"{split}-*.parquet")))
+        by_tracklet(sorted((Path("data") / name / plan.dataset).glob(f"{split}-*.parquet")))
         for name in ("pose2d", "pose3d")
     ]
     for i, (name, length) in enumerate(expected):
@@ -223,7 +223,7 @@ def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> I
             yield _with_frames(plan, pose2d, pose3d, readers)
 
 
-def _by_tracklet(files: Iterable[Path]) -> Iterator[pa.Table]:
+def by_tracklet(files: Iterable[Path]) -> Iterator[pa.Table]:
     """Cut the rows of sorted files at every frame 0, a few thousand rows at a time."""
     parts: list[pa.Table] = []
     for file in files:

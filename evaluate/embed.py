@@ -140,11 +140,10 @@ class Embedding:
         """Make both tables, continuing an earlier run."""
         import shutil
 
-        trained = self._model()
-        trained.load_state_dict(self._state)
+        trained = self._model(is_trained=True)
         features = {
             "feature": self._all("trained", lambda: describe(trained)),
-            "untrained": self._all("untrained", lambda: describe(self._model())),
+            "untrained": self._all("untrained", lambda: describe(self._model(is_trained=False))),
             "colour": self._all("colour", lambda: colours),
         }
         self.channels = features["feature"].shape[1]
@@ -157,14 +156,22 @@ class Embedding:
         self._write(self.baselines, baselines)
         shutil.rmtree(self.work)
 
-    def _model(self) -> "torch.nn.Module":
-        """Build the model as training began with it, pretrained weights and all."""
+    def _model(self, is_trained: bool) -> "torch.nn.Module":
+        """Build the model, as stage 2 left it or as training began: pretrained weights at most."""
         import torch
 
         from pipeline.registry import MODELS
+        from train.checkpoint import load_part
 
+        config = json.loads(json.dumps(self._config["model"]))
+        if is_trained and "visual" in config:
+            config["visual"]["weights"] = None
         torch.manual_seed(self.stage.params.stage2.seed)
-        model = MODELS.build(json.loads(json.dumps(self._config["model"])))
+        model = MODELS.build(config)
+        if is_trained:
+            load_part(model, self._state, "", self.weights)
+        elif model.visual is not None:
+            model.visual.init_weights()
         return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def _all(self, name: str, describer: Callable[[], Any]) -> np.ndarray:

@@ -37,7 +37,8 @@ class ReidModel(BaseModel):
         data_preprocessor: dict[str, Any] | None,
     ) -> None:
         """Build the towers; either may be left out."""
-        super().__init__(data_preprocessor)
+        # MMEngine would look it up in its own registry unless its Runner set the scope.
+        super().__init__(MODELS.build(data_preprocessor) if data_preprocessor else None)
         self.visual = MODELS.build(visual) if visual else None
         self.skeleton = MODELS.build(skeleton) if skeleton else None
         self.modality = modality

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.errors import PipelineError
+
 Decoder = Callable[[Any], tuple[Tensor, Tensor]]
 
 
@@ -26,6 +28,9 @@ def decoder_for(head: Any) -> Decoder:
     Returns:
         A function from the head's raw output for `B` frames to joints `(B, J, 2)` in pixels of the
         network's input and scores `(B, J)` as the network gives them, both float32.
+
+    Raises:
+        PipelineError: If the head gives neither SimCC vectors nor heatmaps.
     """
     codec = head.decoder
     kind = type(codec).__name__
@@ -37,11 +42,16 @@ def decoder_for(head: Any) -> Decoder:
         return lambda output: msra(output, scale.to(output.device), blur)
     if kind == "UDPHeatmap" and codec.heatmap_type == "gaussian":
         return lambda output: udp(output, codec.input_size, codec.blur_kernel_size)
-    return lambda output: _one_by_one(head, output)
+    if kind in ("SimCCLabel", "UDPHeatmap"):
+        return lambda output: _one_by_one(head, output)
+    raise PipelineError(
+        f"the model's codec {kind} is not known here. Choose one with SimCCLabel, MSRAHeatmap or "
+        "UDPHeatmap"
+    )
 
 
 def _one_by_one(head: Any, output: Any) -> tuple[Tensor, Tensor]:
-    """Decode with MMPose's own code: slow, but right for every other codec."""
+    """Decode with MMPose's own code: slow, but right for the rarer kinds of these codecs."""
     found = head.decode(output)
     xy = np.concatenate([instance.keypoints[..., :2] for instance in found])
     score = np.concatenate([instance.keypoint_scores for instance in found])

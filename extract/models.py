@@ -1,5 +1,6 @@
 """Build MMPose models from a config and a file of weights, ready to run."""
 
+import importlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -16,9 +17,19 @@ from pipeline.errors import PipelineError
 FUSED_TOLERANCE = 1e-3
 
 
+def import_mmpose() -> None:
+    """Import mmpose 1.3.2 without its warnings, which ask nothing of our users."""
+    openmmlab.repair()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mmpose.models")
+    # It opens this context in every forward pass of CSPNeXt; it does nothing on a CPU.
+    warnings.filterwarnings("ignore", "`torch.cuda.amp.autocast", FutureWarning)
+
+
 def read_config(path: Path) -> Any:
     """Read an MMPose config from a file; never one that came inside a checkpoint."""
-    openmmlab.repair()
+    import_mmpose()
     from mmengine.config import Config
 
     return Config.fromfile(path)
@@ -35,9 +46,7 @@ def build(config: Any, checkpoint: Path | None, device: str) -> nn.Module:
     Raises:
         PipelineError: If the file does not hold the weights of this model.
     """
-    openmmlab.repair()
-    # mmpose 1.3.2 opens it in every forward pass of CSPNeXt; it does nothing on a CPU.
-    warnings.filterwarnings("ignore", "`torch.cuda.amp.autocast", FutureWarning)
+    import_mmpose()
     from mmengine.registry import init_default_scope
     from mmpose.models import build_pose_estimator
 

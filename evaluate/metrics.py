@@ -138,17 +138,22 @@ def cmc_and_map(
     gallery = gallery[kept_columns]
     row, column, is_match = same_person(query, gallery, clothes_rule, same_camera_counts)
 
-    def ranks_of(start: int) -> np.ndarray:
-        block = _block(dist, slice(start, start + block_rows), kept_columns)
-        mine = slice(*np.searchsorted(row, (start, start + block_rows)))
-        r, c, counts = row[mine] - start, column[mine], is_match[mine]
-        block[r[~counts], c[~counts]] = np.inf
-        return _ranks(block, r[counts], c[counts])
+    bounds = np.searchsorted(row, np.arange(len(query) + 1))
+
+    def ranks_of(start: int) -> list[np.ndarray]:
+        block = _block(dist, slice(start, start + block_rows))
+        ranks = []
+        for i, values in enumerate(block, start):
+            mine = slice(bounds[i], bounds[i + 1])
+            kept = values[kept_columns]
+            ranks.append(_ranks(kept, column[mine][is_match[mine]], column[mine][~is_match[mine]]))
+        return ranks
 
     # Threads, because sorting releases the interpreter lock: one block of rows each.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        ranks = list(pool.map(ranks_of, range(0, len(query), block_rows)))
-    return _average(row[is_match], np.concatenate(ranks), len(query), len(gallery), max_rank)
+        blocks = pool.map(ranks_of, range(0, len(query), block_rows))
+        ranks = np.concatenate([ranks for block in blocks for ranks in block])
+    return _average(row[is_match], ranks, len(query), len(gallery), max_rank)
 
 
 def same_person(
@@ -200,33 +205,29 @@ def _check(dist: Distances, query: Ids, gallery: Ids, clothes_rule: str) -> None
         raise PipelineError(f"The clothes rule {clothes_rule!r} needs a clothes id per tracklet.")
 
 
-def _block(dist: Distances, rows: slice, columns: np.ndarray) -> np.ndarray:
-    """Copy some rows and columns of the distances as floats that may be overwritten."""
+def _block(dist: Distances, rows: slice) -> np.ndarray:
     block = np.asarray(dist[rows])
-    block = block.astype(np.float64 if block.dtype == np.float64 else np.float32)
-    if not np.isfinite(block).all():
+    if block.dtype not in (np.float32, np.float64):
+        block = block.astype(np.float32)
+    if not (np.isfinite(block.min()) and np.isfinite(block.max())):
         raise PipelineError("A distance is NaN or infinite. Look for NaN in the features.")
-    return block if len(columns) == block.shape[1] else block[:, columns]
+    return block
 
 
-def _ranks(block: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Return the 1-based rank of entries of `block` in their rows, best first within a row.
+def _ranks(values: np.ndarray, matches: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """Return the sorted 1-based ranks of `matches` when `removed` are taken out of `values`.
 
-    Only the values are sorted: sorting indices costs several times as much, and the rank of a
-    value is its place among the sorted values unless there are ties.
+    Only values are sorted: sorting indices costs several times as much, and the rank of a value
+    is its place among the sorted values unless there are ties. `values` is overwritten.
     """
-    values = block[row, column]
-    ranks = np.empty(len(row), dtype=np.int64)
-    bounds = np.searchsorted(row, np.arange(len(block) + 1))
-    for i, sorted_row in enumerate(np.sort(block, axis=1)):
-        mine = slice(bounds[i], bounds[i + 1])
-        before = np.searchsorted(sorted_row, values[mine], side="left")
-        equal = np.searchsorted(sorted_row, values[mine], side="right") - before
-        for j in np.flatnonzero(equal > 1):
-            earlier = block[i, : column[mine][j]]
-            before[j] += np.count_nonzero(earlier == values[mine][j])
-        ranks[mine] = np.sort(before) + 1
-    return ranks
+    values[removed] = np.inf
+    found = values[matches]
+    ordered = np.sort(values)
+    before = np.searchsorted(ordered, found, side="left")
+    equal = np.searchsorted(ordered, found, side="right") - before
+    for j in np.flatnonzero(equal > 1):
+        before[j] += np.count_nonzero(values[: matches[j]] == found[j])
+    return np.sort(before) + 1
 
 
 def _average(

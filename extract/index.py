@@ -135,7 +135,8 @@ def _judge(dataset: str, reading: Reading, published: dict[str, int], allow_part
     faults = []
     if reading.missing:
         faults.append(
-            f"{len(reading.missing):,} things listed are not on disk, first {reading.missing[0]}"
+            f"{len(reading.missing):,} listed frames or tracklets are not on disk, first "
+            f"{reading.missing[0]}"
         )
     if difference := mismatch(reading.counted, published):
         faults.append(f"counts differ from the published ones: {difference}")

@@ -39,13 +39,14 @@ class Ranked:
 class Album:
     """Finds a picture and a skeleton of every tracklet of some shards."""
 
-    def __init__(self, shards: Shards) -> None:
-        """Use these shards."""
+    def __init__(self, shards: Shards | None) -> None:
+        """Use these shards, if there are any."""
         self.shards = shards
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.shards.tracklets["tracklet"])}
+        names = [] if self.shards is None else self.shards.tracklets["tracklet"]
+        return {name: i for i, name in enumerate(names)}
 
     def portrait(self, tracklet: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the frame in the middle of a tracklet and its 3D joints, drawn.
@@ -101,6 +102,15 @@ class Album:
 def _faded(picture: np.ndarray) -> np.ndarray:
     grey = picture.mean(axis=2, keepdims=True) * 0.6 + 40
     return np.repeat(grey, 3, axis=2).astype(np.uint8)
+
+
+def search_picture(cells: list[tuple[np.ndarray, list[str]]]) -> np.ndarray:
+    """Draw frames beside each other with lines of text below, six to a row."""
+    pictures = []
+    for frame, text in cells:
+        lines = [draw.labelled(draw.blank((18, 150)), line[:21]) for line in [*text, "", ""][:3]]
+        pictures.append(np.concatenate([draw.fitted(frame, (CELL[0], 150)), *lines]))
+    return draw.tiled([pictures[at : at + 6] for at in range(0, len(pictures), 6)], gap=6)
 
 
 def choose(ap: np.ndarray, hardest: int = 20) -> dict[str, int]:

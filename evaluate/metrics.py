@@ -220,9 +220,12 @@ def _ranks(values: np.ndarray, matches: np.ndarray, removed: np.ndarray) -> np.n
     Only values are sorted: sorting indices costs several times as much, and the rank of a value
     is its place among the sorted values unless there are ties. `values` is overwritten.
     """
+    if not len(matches):
+        return matches
     values[removed] = np.inf
     found = values[matches]
-    ordered = np.sort(values)
+    # What is farther than the last match changes no rank.
+    ordered = np.sort(values[values <= found.max()])
     before = np.searchsorted(ordered, found, side="left")
     equal = np.searchsorted(ordered, found, side="right") - before
     for j in np.flatnonzero(equal > 1):

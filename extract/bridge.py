@@ -4,7 +4,7 @@ import numpy as np
 
 SAVGOL_FRAMES, SAVGOL_ORDER = 9, 2
 # Per frame, not per second: crops carry no frame rate.
-ONE_EURO_CUTOFF, ONE_EURO_SPEED = 0.1, 4.0
+ONE_EURO_CUTOFF, ONE_EURO_SPEED, ONE_EURO_SPEED_CUTOFF = 0.1, 4.0, 0.05
 
 
 def bridge(
@@ -75,7 +75,7 @@ def _one_euro(xyz: np.ndarray) -> np.ndarray:
     out = xyz.copy()
     speed = np.zeros_like(xyz[0])
     for t in range(1, len(xyz)):
-        speed += weight(1.0) * (xyz[t] - xyz[t - 1] - speed)
+        speed += weight(ONE_EURO_SPEED_CUTOFF) * (xyz[t] - xyz[t - 1] - speed)
         follow = weight(ONE_EURO_CUTOFF + ONE_EURO_SPEED * np.abs(speed))
         out[t] = out[t - 1] + follow * (xyz[t] - out[t - 1])
     return out

@@ -127,7 +127,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
 
 
 def test_missing_weights_name_the_command_that_gets_them(tmp_path):
-    with pytest.raises(PipelineError, match="python -m extract.weights --model clip_vit_b16"):
+    with pytest.raises(PipelineError, match=r"python -m extract\.weights --model clip_vit_b16"):
         load_visual(square_clip(), tmp_path / "clip_vit_b16")
 
 
@@ -179,5 +179,5 @@ def test_a_damaged_file_is_said_to_be_damaged(tmp_path):
 
 
 def test_a_parameter_no_table_knows_is_an_error():
-    with pytest.raises(PipelineError, match="fc_new.weight"):
+    with pytest.raises(PipelineError, match=r"fc_new\.weight"):
         rename({"fc_new.weight": torch.zeros(1)}, FUSION)

@@ -17,12 +17,15 @@ PROMPT = {"type": "SkeletonPromptLoss", "dim": 16, "joints": 17, "frames": 4}
 
 
 def clips(batch=6):
+    """Two clips each of people who differ in colour and build."""
+    labels = torch.arange(batch // 2).repeat_interleave(2)
+    colour, build = torch.rand(batch // 2, 1, 3, 1, 1), torch.randn(batch // 2, 1, 17, 3)
     inputs = {
-        "frames": torch.rand(batch, 4, 3, 64, 32),
-        "xyz": torch.randn(batch, 4, 17, 3),
+        "frames": (colour[labels] + torch.rand(batch, 4, 3, 64, 32)) / 2,
+        "xyz": build[labels] + 0.1 * torch.randn(batch, 4, 17, 3),
         "mask": torch.ones(batch, 4, dtype=torch.bool),
     }
-    return inputs, torch.arange(batch // 2).repeat_interleave(2)
+    return inputs, labels
 
 
 def total(losses):

@@ -111,7 +111,7 @@ def test_the_graph_comes_from_the_layout(name, joints):
 
 
 def test_a_skeleton_of_another_layout_is_refused_with_the_knob():
-    with pytest.raises(PipelineError, match="20 joints .* encoder of 17.*`joints`"):
+    with pytest.raises(PipelineError, match=r"20 joints .* encoder of 17.*`joints`"):
         encoder()(walk(joints=20))
 
 

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 MODEL = "walkers_pose"
 CONFIGS = Path("conf/weights") / MODEL
-ITERATIONS_2D, ITERATIONS_3D = 2200, 2400
+# Batches of 32 crops and of 256 windows, and how many people and frames they are drawn from.
+# Short clips of frames far apart teach the estimator more than long ones; the lifter needs time.
+ITERATIONS_2D, ITERATIONS_3D = 2000, 1200
+CLIPS_2D: dict[str, Any] = {"cameras": 40, "clips": 1200, "frames": (5, 5), "apart": (4, 8)}
+CLIPS_3D: dict[str, Any] = {"cameras": 40, "clips": 600, "frames": (10, 28)}
+CLIPS_HELD_OUT: dict[str, Any] = {"cameras": 20, "clips": 120, "frames": (12, 20)}
 _FRAMES_PER_PASS = 64
 
 
@@ -53,10 +58,10 @@ def fit(folder: Path, params: "Params") -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     work = paths.work_dir("weights", MODEL, _fingerprint())
     if not (work / "pose2d.safetensors").exists():
-        clips = render(Sampling("2D", 1, 40, 1200, (5, 5), (4, 8)), matrix, size, workers)
+        clips = render(Sampling("2D", 1, **CLIPS_2D), matrix, size, workers)
         state = fit_estimator(CONFIGS / "pose2d.py", clips, matrix, ITERATIONS_2D, device)
         _save(state, work / "pose2d.safetensors")
-    clips = render(Sampling("3D", 2, 40, 600, (10, 28)), matrix, size, workers)
+    clips = render(Sampling("3D", 2, **CLIPS_3D), matrix, size, workers)
     for name in ("pose2d.py", "pose3d.py"):
         shutil.copyfile(CONFIGS / name, folder / name)
     shutil.copyfile(work / "pose2d.safetensors", folder / "pose2d.safetensors")
@@ -110,7 +115,7 @@ def measure(folder: Path, params: "Params") -> dict[str, Any]:
 
     device = models.pick_device(params.runtime.device)
     matrix, size = input_map(folder / "pose2d.py")
-    sampling = Sampling("held-out people", 3, 20, 120, (12, 20))
+    sampling = Sampling("held-out people", 3, **CLIPS_HELD_OUT)
     clips = render(sampling, matrix, size, params.runtime.workers)
     xy_px, score = find_joints(folder, clips, device)
     place = load(MODEL).lifter.input

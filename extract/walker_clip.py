@@ -110,18 +110,17 @@ def film(
         jpegs.append(_expose(canvas, camera, rng))
     h36m = coco_to_h36m(coco, np.ones(coco.shape[:2]))[0]
     root = h36m[:, :1]
-    as_stored = (part.astype(np.float32) for part in (xy_px, h36m - root, root[:, 0]))
-    xy, xyz, root_xyz = as_stored
-    return Clip(jpegs, xy, visibility, xyz, root_xyz)
+    stored = [part.astype(np.float32) for part in (xy_px, h36m - root, root[:, 0])]
+    return Clip(jpegs, stored[0], visibility, stored[1], stored[2])
 
 
-def _pass_by(person: Person, camera: Camera, numbers: np.ndarray, rng, beside=0.0) -> Motion:
+def _pass_by(person: Person, camera: Camera, numbers: np.ndarray, rng) -> Motion:
     heading = camera.street + rng.choice([0, np.pi]) + rng.normal(0, 0.3)
     if rng.random() < 0.2:
         heading = rng.uniform(0, 2 * np.pi)
     how = Walk.sample(rng, (numbers - numbers[0]) / FPS, heading)
     motion = walk(person.body, person.gait, how)
-    shift = np.array([rng.uniform(-1.5, 1.5), rng.uniform(-1.0, 1.5) + beside, 0.0])
+    shift = np.array([rng.uniform(-1.5, 1.5), rng.uniform(-1.0, 1.5), 0.0])
     for name, joint in motion.joints.items():
         motion.joints[name] = joint + shift
     return motion
@@ -142,13 +141,14 @@ def _bystanders(motion: Motion, camera: Camera, numbers: np.ndarray, rng) -> lis
         actors.append(_Actor(sketch(thing(kind, spot, yaw, rng), camera, camera.light), True))
     if rng.random() < 0.22:
         apart = rng.choice([-1, 1]) * rng.uniform(0.7, 1.4)
-        other = _pass_by(stranger(rng), camera, numbers, rng)
+        who = stranger(rng)
+        other = _pass_by(who, camera, numbers, rng)
         place = middle + apart * toward + rng.uniform(-0.7, 0.7) * side
         place = place - other.joints["pelvis"].mean(0) * [1, 1, 0]
         for name, joint in other.joints.items():
             other.joints[name] = joint + place
-        mesh = figure(stranger(rng), other)
-        actors.append(_Actor(sketch(mesh, camera, camera.light), bool(apart > 0)))
+        seen = sketch(figure(who, other), camera, camera.light)
+        actors.append(_Actor(seen, bool(apart > 0)))
     return actors
 
 

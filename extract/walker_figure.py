@@ -1,12 +1,13 @@
-"""The surface of a walker: limbs, trunk with a telling front, head with a face, bags."""
+"""The surface of a walker: limbs, trunk with a telling front, bags."""
 
 import numpy as np
 
 from extract.walker_gait import SIDES, Motion
+from extract.walker_head import add_head
 from extract.walker_mesh import Builder, Mesh
-from extract.walker_person import Face, Person
+from extract.walker_person import Person
 
-_TRUNK_STRIPS, _LIMB_STRIPS, _HEAD_STRIPS = 18, 8, 12
+_TRUNK_STRIPS, _LIMB_STRIPS = 18, 8
 
 # Rings of the trunk: place between pelvis (0) and shoulder line (1), half width, half depth as
 # shares of the height.
@@ -42,8 +43,6 @@ class _Figure:
         self.body, self.clothes, self.face = person.body, person.clothes, person.face
         self.height = person.body.height
         self.joints, self.frames = motion.joints, motion.frames
-
-    # -- legs and arms --------------------------------------------------------------------------
 
     def leg(self, side: str) -> None:
         clothes, joints = self.clothes, self.joints
@@ -101,8 +100,6 @@ class _Figure:
                 colours[inside[1:], strip] = stripe
         profile = [(place, width, width) for place, width in zip(rings[:, 0], half, strict=True)]
         self.make.limb(start, end, front, profile, colours)
-
-    # -- trunk ----------------------------------------------------------------------------------
 
     def trunk(self) -> None:
         level, width, depth = _TRUNK.T
@@ -188,84 +185,6 @@ class _Figure:
             np.stack(centres), right, front, np.stack(widths), np.stack(depths), colours, 0.09
         )
 
-    # -- head -----------------------------------------------------------------------------------
-
-    def head(self) -> None:
-        size, skull, axes = self.body.bones["head"], self.joints["skull"], self.frames["head"]
-        right, front, up = axes[:, 0], axes[:, 1], axes[:, 2]
-        # 'level' runs from the chin (-1) to the crown (1).
-        level = np.array([-1.0, -0.86, -0.55, -0.2, 0.1, 0.4, 0.65, 0.85, 0.98])
-        around = np.sqrt(np.clip(1 - level**2, 0.03, 1)) ** 0.8
-        jaw = np.where(level < -0.3, 0.86, 1.0)
-        hair = 1.0 + 0.05 * (level > 0.5) * (self.face.style != "bald")
-        centres = skull + (level * 0.5 * size)[:, None, None] * up
-        centres = centres + (0.03 * size * (level < -0.3))[:, None, None] * front
-        self.make.tube(
-            centres,
-            right,
-            front,
-            0.37 * size * around * jaw * hair,
-            0.46 * size * around * hair,
-            _head_colours(self.face, (level[1:] + level[:-1]) / 2),
-        )
-        self._features(size, right, front, up)
-        if self.clothes.hat:
-            self._cap(size, skull, right, front, up)
-        elif self.face.style in ("long", "bun"):
-            self._back_hair(size, skull, right, front, up)
-
-    def _features(self, size: float, right, front, up) -> None:
-        face, joints, patch = self.face, self.joints, self.make.patch
-        for side, sign in SIDES.items():
-            eye = joints[f"{side}_eye"] + 0.03 * size * front
-            across = right - sign * 0.45 * front
-            if face.glasses:
-                patch(eye, across, up, (0.13 * size, 0.08 * size), np.array([25.0, 22, 20]))
-            else:
-                patch(eye, across, up, (0.085 * size, 0.045 * size), np.array([225.0, 228, 230]))
-                patch(eye, across, up, (0.04 * size, 0.045 * size), np.array([35.0, 30, 28]), 0.04)
-                brow = eye + 0.11 * size * up
-                patch(brow, across, up, (0.10 * size, 0.02 * size), face.hair * 0.7, 0.035)
-            patch(
-                joints[f"{side}_ear"],
-                -sign * front,
-                up,
-                (0.07 * size, 0.1 * size),
-                face.skin * 0.85,
-            )
-        tip = joints["nose"] + 0.03 * size * front
-        bridge = joints["nose"] + 0.17 * size * up - 0.05 * size * front
-        for sign in SIDES.values():
-            wing = joints["nose"] + sign * 0.09 * size * right - 0.06 * size * (up + front)
-            corners = [bridge, wing, tip] if sign > 0 else [bridge, tip, wing]
-            self.make.triangle(corners, face.skin * 0.92, 0.04)
-        mouth = self.joints["skull"] + 0.42 * size * front - 0.31 * size * up
-        patch(mouth, right, up, (0.12 * size, 0.03 * size), face.skin * np.array([0.6, 0.5, 0.8]))
-
-    def _cap(self, size: float, skull, right, front, up) -> None:
-        level = np.array([0.42, 0.62, 0.85, 1.02])
-        around = np.sqrt(np.clip(1 - (level * 0.92) ** 2, 0.02, 1)) ** 0.8 * 1.13 * size
-        colours = np.tile(self.clothes.accent, (3, _HEAD_STRIPS, 1))
-        centres = skull + (level * 0.5 * size)[:, None, None] * up
-        self.make.tube(centres, right, front, 0.37 * around, 0.46 * around, colours, 0.02)
-        peak = skull + 0.21 * size * up + 0.62 * size * front
-        self.make.patch(peak, right, -front, (0.30 * size, 0.2 * size), self.clothes.accent * 0.8)
-        self.make.patch(peak, right, front, (0.30 * size, 0.2 * size), self.clothes.accent * 0.5)
-
-    def _back_hair(self, size: float, skull, right, front, up) -> None:
-        if self.face.style == "bun":
-            drop, half = np.array([0.62, 0.5, 0.3, 0.1, 0.0]), [0.05, 0.15, 0.19, 0.13, 0.04]
-            back = np.array([0.38, 0.46, 0.5, 0.5, 0.46])
-        else:
-            drop, half = np.array([0.4, 0.1, -0.3, -0.7, -0.85]), [0.2, 0.37, 0.38, 0.32, 0.2]
-            back = np.array([0.14, 0.20, 0.28, 0.32, 0.34])
-        centres = skull + (drop * size)[:, None, None] * up - (back * size)[:, None, None] * front
-        width = np.array(half) * size
-        colours = np.tile(self.face.hair * 0.95, (len(drop) - 1, 8, 1))
-        self.make.tube(centres, right, front, width, width * 0.7, colours)
-
-    # -- bags -----------------------------------------------------------------------------------
-
     def bag(self) -> None:
         kind, colour, tall = self.clothes.bag, self.clothes.bag_colour, self.height
         chest = self.frames["chest"]
@@ -301,24 +220,10 @@ def figure(person: Person, motion: Motion) -> Mesh:
         parts.arm(side)
     parts.trunk()
     parts.hem()
-    parts.head()
+    add_head(parts.make, person, motion)
     parts.bag()
     return parts.make.mesh()
 
 
 def _right_handed(axes: np.ndarray) -> np.ndarray:
     return axes * np.array([1.0, -1.0, 1.0])[:, None]
-
-
-def _head_colours(face: Face, level: np.ndarray) -> np.ndarray:
-    """Return colours of the skull's cells, `(bands, strips, 3)`: hair, skin and beard."""
-    angle = np.abs((np.arange(_HEAD_STRIPS) / _HEAD_STRIPS + 0.5) % 1 - 0.5) * 360
-    colours = np.tile(face.skin, (len(level), _HEAD_STRIPS, 1))
-    if face.style != "bald":
-        colours[level > 0.55] = face.hair
-        colours[np.ix_(level > -0.4, angle > 80)] = face.hair
-        if face.style == "long":
-            colours[np.ix_(level > -0.7, angle > 60)] = face.hair
-    if face.beard:
-        colours[np.ix_(level < -0.35, angle < 100)] = face.hair
-    return colours

@@ -120,6 +120,31 @@ def prototypes(model: Any, dataset: Any, batch_size: int) -> tuple[Tensor, Tenso
 
 
 @HOOKS.register_module()
+class HeldOutHook(Hook):
+    """Score the held-out training identities after every epoch and keep the best weights.
+
+    MMEngine's loop validates after the checkpoint is written; a run killed in between would forget
+    that score. Here the checkpoint of an epoch holds its score.
+    """
+
+    # Before the log line and the checkpoint, which both carry the score.
+    priority = "HIGH"
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Validate; the weights of the best epoch go to `best.pth`."""
+        scores = runner.val_loop.run()
+        runner.message_hub.update_info("scores", {f"val_{k}": float(v) for k, v in scores.items()})
+        best = runner.message_hub.runtime_info.get("best")
+        if best is not None and scores["mAP"] <= best["mAP"]:
+            return
+        best = {"mAP": float(scores["mAP"]), "epoch": runner.epoch + 1}
+        runner.message_hub.update_info("best", best)
+        if is_main_process():
+            with paths.write_atomic(Path(runner.work_dir) / "best.pth") as temporary:
+                torch.save(getattr(runner.model, "module", runner.model).state_dict(), temporary)
+
+
+@HOOKS.register_module()
 class EpochLogHook(Hook):
     """Print a line per epoch, and keep the numbers for the curves.
 
@@ -161,6 +186,7 @@ class EpochLogHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Print the line and add to the history."""
         numbers = self._means() | {"lr": runner.optim_wrapper.get_lr()["lr"][0]}
+        numbers |= runner.message_hub.runtime_info.get("scores", {})
         self._history.append(numbers)
         runner.message_hub.update_info("history", self._history)
         if is_main_process():

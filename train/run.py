@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from mmengine.dist import is_main_process
@@ -96,11 +97,22 @@ class Training:
             return
         model = getattr(runner.model, "module", runner.model)
         runner.visualizer.close()
+        epoch = self._take_best(model, runner)
         self._publish_report(model, runner)
-        save(self.output, model, {"about": about | {"fingerprint": self.fingerprint}})
+        save(
+            self.output, model, {"about": about | {"epoch": epoch, "fingerprint": self.fingerprint}}
+        )
         shutil.rmtree(self.work)
         epochs, million = runner.max_epochs, count(model) / 1e6
         console.summary(self.output, f"{epochs} epochs, {million:.2f} million parameters", then)
+
+    def _take_best(self, model: nn.Module, runner: Runner) -> int:
+        """Go back to the best epoch where identities were held out; return which it was."""
+        best = runner.message_hub.runtime_info.get("best")
+        if best is None:
+            return runner.max_epochs
+        model.load_state_dict(torch.load(self.work / "best.pth", weights_only=True))
+        return best["epoch"]
 
     def _runner_config(self) -> Config:
         """Add to the configuration what does not decide the result."""
@@ -123,6 +135,8 @@ class Training:
         interval = self.stage.params.runtime.checkpoint_epochs
         return config | {
             "work_dir": str(self.work),
+            # MMEngine keeps its objects by name in the process: two runs must not share one.
+            "experiment_name": uuid4().hex,
             "default_scope": "pipeline",
             "log_level": "WARNING",
             "load_from": str(checkpoint) if checkpoint else None,

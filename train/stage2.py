@@ -62,7 +62,10 @@ def prepare(stage: Stage) -> "Training":
             "false. Set use_skeleton to false too"
         )
     if knobs.held_out:
-        config |= _validation(stage, data)
+        config |= _validation(data)
+        config["custom_hooks"].append({"type": "HeldOutHook"})
+        # The hook validates, the loop need not.
+        config["train_cfg"]["val_begin"] = knobs.epochs + 1
     return Training(stage, config, tuple(inputs), stage.out(paths.stage2_file(stage.dataset)))
 
 
@@ -102,8 +105,8 @@ def _check_stage1(stage: Stage, weights: Any) -> None:
         )
 
 
-def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:
-    """Return the loop that scores the held-out identities after every epoch."""
+def _validation(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the loop that scores the held-out identities."""
     dataset = {
         "type": "TestDataset",
         "splits": ["train"],

@@ -1,0 +1,117 @@
+import json
+
+import pytest
+import torch
+
+from pipeline.cli import start
+from pipeline.errors import PipelineError
+from tests.train.tiny import rows, write_project
+from train import stage1
+from train.checkpoint import load
+
+OUTPUT = "models/tiny/stage1.safetensors"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_project(tmp_path, rows({"train": [1, 2, 5]}))
+
+
+def train(*overrides: str, limit: int = 0, dry_run: bool = False) -> None:
+    stage1.main("tiny", list(overrides), limit, dry_run, False, False)
+
+
+def test_stage_1_publishes_both_towers_and_what_they_are(project):
+    train()
+    state, metadata = load(project / OUTPUT)
+    assert {name.split(".")[0] for name in state} >= {"visual", "skeleton"}
+    assert metadata["about"]["encoder"] == "conv_stem"
+    assert not (project / "work/stage1/tiny").exists() or not any(
+        (project / "work/stage1/tiny").rglob("*.pth")
+    )
+
+
+def test_curves_configuration_and_size_are_written_beside_the_report(project):
+    train()
+    folder = project / "reports/tiny/stage1"
+    lines = (folder / "plots/metrics/loss.tsv").read_text().splitlines()
+    assert lines[0] == "step\tloss"
+    assert [line.split("\t")[0] for line in lines[1:]] == ["1", "2", "3"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["step"] == 3
+    assert metrics["loss"] == float(lines[-1].split("\t")[1])
+    state, _ = load(project / OUTPUT)
+    learnt = sum(x.numel() for name, x in state.items() if x.is_floating_point())
+    assert 0 < metrics["model"]["parameters"] <= learnt
+    assert metrics["model"]["gmacs_per_frame"] > 0
+    assert "lr: 0.001" in (folder / "config.yaml").read_text()
+
+
+def test_training_draws_pictures_and_skeletons_of_a_person_together(project):
+    train("stage1.epochs=25", "stage1.lr=3e-3")
+    curve = (project / "work/try/reports/tiny/stage1/plots/metrics/loss.tsv").read_text()
+    losses = [float(line.split("\t")[1]) for line in curve.splitlines()[1:]]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(project):
+    train()
+    first = (project / OUTPUT).read_bytes()
+    (project / OUTPUT).unlink()
+    torch.rand(3)
+    train()
+    assert (project / OUTPUT).read_bytes() == first
+    train("stage1.seed=1")
+    assert (project / "work/try" / OUTPUT).read_bytes() != first
+
+
+def test_a_finished_run_is_not_done_again(project, capsys):
+    train()
+    before = (project / OUTPUT).stat().st_mtime_ns
+    train()
+    assert (project / OUTPUT).stat().st_mtime_ns == before
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_a_changed_knob_makes_another_run(project):
+    def fingerprint(*overrides: str) -> str:
+        stage = start("stage1", "tiny", list(overrides), 0, False, False, True)
+        return stage1.prepare(stage).fingerprint
+
+    assert fingerprint() == fingerprint("runtime.workers=3")
+    assert fingerprint() != fingerprint("stage1.lr=0.5")
+
+
+def test_the_plan_is_printed_and_nothing_written(project, capsys):
+    train(dry_run=True)
+    printed = capsys.readouterr().out
+    assert ["identities", "3"] in [line.split() for line in printed.splitlines()]
+    assert not (project / "models").exists()
+    assert not (project / "work/stage1").exists()
+
+
+def test_a_trial_leaves_the_published_weights_alone(project):
+    train("stage1.epochs=1")
+    assert (project / "work/try" / OUTPUT).exists()
+    assert not (project / OUTPUT).exists()
+
+
+def test_a_batch_of_more_identities_than_there_are_names_the_knob(project):
+    with pytest.raises(PipelineError, match=r"takes 8 identities.*stage1\.identities"):
+        train("stage1.identities=8")
+
+
+def test_missing_shards_name_the_command_that_makes_them(project):
+    for file in (project / "data/shards/tiny").iterdir():
+        file.unlink()
+    with pytest.raises(PipelineError, match="dvc repro shards@tiny"):
+        train()
+
+
+def test_each_epoch_prints_a_line(project, capsys):
+    train()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+    for word in ("loss ", "acc ", "lr ", "it/s", "eta "):
+        assert word in lines[-1]

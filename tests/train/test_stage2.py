@@ -1,0 +1,155 @@
+import contextlib
+import shutil
+
+import pytest
+import torch
+
+from pipeline.errors import PipelineError
+from tests.train.tiny import rows, write_project
+from train import stage1, stage2
+from train.checkpoint import load
+from train.data import ClipDataset
+from train.hooks import Stage1Hook, prototypes
+
+OUTPUT = "models/tiny/stage2.safetensors"
+BASELINE = ["stage2.use_prototypes=false", "stage2.use_temporal=false", "stage2.use_skeleton=false"]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_project(tmp_path, rows({"train": [1, 2, 5, 8]}))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a project in which stage 1 has run."""
+    folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
+    with contextlib.chdir(folder):
+        stage1.main("tiny", [], 0, False, False, True)
+    return folder
+
+
+@pytest.fixture
+def after_stage1(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+
+
+def train(*overrides: str, dry_run: bool = False) -> None:
+    stage2.main("tiny", list(overrides), 0, dry_run, False, False)
+
+
+class FakeRunner:
+    def __init__(self, model, epoch=0):
+        self.model, self.epoch = model, epoch
+
+
+def model_of(project, *overrides: str):
+    from pipeline.cli import start
+    from pipeline.registry import MODELS
+
+    stage = start("stage2", "tiny", list(overrides), 0, False, False, True)
+    return MODELS.build(stage2.prepare(stage).config["model"])
+
+
+def test_stage_2_publishes_a_model_with_prototypes_of_every_identity(after_stage1):
+    train()
+    state, metadata = load(after_stage1 / OUTPUT)
+    assert metadata["about"]["classes"] == 4
+    for name in ("visual_prototypes", "skeleton_prototypes"):
+        torch.testing.assert_close(state[name].norm(dim=1), torch.ones(4))
+    assert (after_stage1 / "reports/tiny/stage2/plots/metrics/loss_triplet.tsv").exists()
+
+
+def test_the_skeleton_encoder_is_not_trained_in_stage_2(after_stage1):
+    train()
+    before, _ = load(after_stage1 / "models/tiny/stage1.safetensors")
+    after, _ = load(after_stage1 / OUTPUT)
+    for name, value in before.items():
+        if name.startswith("skeleton."):
+            assert torch.equal(after[name], value)
+    visual = [name for name in before if name.startswith("visual.cnn") and "conv" in name]
+    assert any(not torch.equal(after[name], before[name]) for name in visual)
+
+
+def test_stage_2_starts_from_both_towers_of_stage_1(after_stage1):
+    path = after_stage1 / "models/tiny/stage1.safetensors"
+    state, _ = load(path)
+    model = model_of(after_stage1)
+    Stage1Hook(str(path)).before_train(FakeRunner(model))
+    for name, value in model.state_dict().items():
+        if name.startswith(("visual.", "skeleton.")):
+            assert torch.equal(value, state[name])
+    resumed = model_of(after_stage1)
+    before = resumed.visual.proj.weight.clone()
+    Stage1Hook(str(path)).before_train(FakeRunner(resumed, epoch=1))
+    assert torch.equal(resumed.visual.proj.weight, before)
+
+
+def test_prototypes_are_the_mean_of_an_identitys_clips_and_never_random(after_stage1):
+    model = model_of(after_stage1).train()
+    data = ClipDataset("data/shards/tiny", 4, (128, 64))
+    visual, skeleton = prototypes(model, data, batch_size=3)
+    assert model.training
+    again, _ = prototypes(model, data, batch_size=8)
+    torch.testing.assert_close(visual, again)
+    model.eval()
+    own = []
+    for index in (2, 3):
+        item = data[index]["inputs"]
+        inputs = model.data_preprocessor({"inputs": {k: v[None] for k, v in item.items()}})[
+            "inputs"
+        ]
+        with torch.no_grad():
+            own.append(torch.nn.functional.normalize(model.skeleton_feature(inputs)[0], dim=0))
+    assert data.labels[2:4] == [1, 1]
+    torch.testing.assert_close(skeleton[1], own[0] + own[1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_visual_baseline_needs_no_stage_1(project):
+    train("stage2.use_stage1=false", *BASELINE)
+    state, _ = load(project / "work/try" / OUTPUT)
+    assert not [name for name in state if name.startswith(("skeleton.", "temporal", "updater"))]
+
+
+def test_skeletons_alone_can_be_trained_on(project):
+    train("stage2.use_stage1=false", "stage2.modality=skeleton", "stage2.shuffle_frames=true")
+    state, _ = load(project / "work/try" / OUTPUT)
+    assert {name.split(".")[0] for name in state} == {"skeleton", "head"}
+
+
+def test_held_out_identities_are_scored_and_the_best_epoch_is_published(after_stage1):
+    train("stage2.held_out=2", "stage2.epochs=4")
+    trial = after_stage1 / "work/try"
+    _, metadata = load(trial / OUTPUT)
+    assert metadata["about"]["classes"] == 2
+    lines = (trial / "reports/tiny/stage2/plots/metrics/val_mAP.tsv").read_text().splitlines()
+    scores = [float(line.split("\t")[1]) for line in lines[1:]]
+    assert len(scores) == 4
+    assert metadata["about"]["epoch"] == scores.index(max(scores)) + 1
+
+
+def test_gradients_can_be_accumulated(after_stage1):
+    train("stage2.accumulate=2", "stage2.epochs=1")
+    assert (after_stage1 / "work/try" / OUTPUT).exists()
+
+
+def test_a_missing_stage_1_names_the_command_and_the_knob(project):
+    with pytest.raises(PipelineError, match=r"dvc repro stage1@tiny.*stage2\.use_stage1=false"):
+        train()
+
+
+def test_weights_of_another_encoder_are_refused_by_name(after_stage1):
+    with pytest.raises(PipelineError, match=r"stage1\.encoder=conv_stem.*is resnet50"):
+        train("stage2.encoder=resnet50")
+
+
+def test_a_skeleton_encoder_of_another_size_is_refused(after_stage1):
+    with pytest.raises(PipelineError, match="Make both with the same settings"):
+        train("stage1.skeleton.dim=32")
+
+
+def test_untrained_skeletons_may_not_guide(project):
+    with pytest.raises(PipelineError, match="use_skeleton needs the skeleton encoder of stage 1"):
+        train("stage2.use_stage1=false")

@@ -22,7 +22,7 @@ PEOPLE = [
 ]
 
 
-def publish_model(stage: Stage) -> None:
+def publish_model(stage: Stage, dataset: str = "fake") -> None:
     """Publish the model of stage 2 as it is before training."""
     import torch
 
@@ -33,7 +33,7 @@ def publish_model(stage: Stage) -> None:
     torch.manual_seed(0)
     config = configure(stage)["model"] | {"classes": 4}
     about = {"stage": "stage2", "classes": 4}
-    save(Path("models/fake/stage2.safetensors"), MODELS.build(config), {"about": about})
+    save(Path(f"models/{dataset}/stage2.safetensors"), MODELS.build(config), {"about": about})
 
 
 @pytest.fixture

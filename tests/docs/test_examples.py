@@ -1,0 +1,117 @@
+"""What the documentation tells people to type works, word by word."""
+
+import re
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.evaluate.test_search import PEOPLE, folder_of, publish_model, video_of
+from tests.fake_extraction import Extracted, write_shards_of
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run `python -m module arguments` inside this process, where torch is imported already."""
+    python, flag, module, *arguments = line.split()
+    assert (python, flag) == ("python", "-m")
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    # Typer ends with an exit code only when something is wrong.
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert not end.value.code, line
+
+
+@pytest.fixture
+def walkers(extracted: Callable[..., Extracted]) -> Extracted:
+    """Stand in for the rendered dataset: a smaller one of its name."""
+    made = extracted([*PEOPLE, ("0007C1T0001", 7, 0, "train", 9)])
+    Path("data/raw").mkdir()
+    shutil.copytree("raw/fake", "data/raw/walkers")
+    for kind in ("pose2d", "pose3d"):
+        shutil.copytree(f"data/{kind}/fake", f"data/{kind}/walkers")
+    shutil.copy("data/index/fake.parquet", "data/index/walkers.parquet")
+    write_shards_of("walkers")
+    return made
+
+
+@pytest.mark.parametrize("number", range(len(blocks("reading_shards.md", "python"))))
+def test_shards_are_read_as_the_page_says(walkers: Extracted, number: int, capsys):
+    script = blocks("reading_shards.md", "python")[number]
+    for module in re.findall(r"^import (polars|duckdb)", script, flags=re.MULTILINE):
+        pytest.importorskip(module, reason=f"{module} is not installed: pip install {module}")
+    exec(script, {})
+    assert capsys.readouterr().out.strip()
+
+
+def test_commands_about_shards_work(walkers: Extracted, monkeypatch):
+    for line in "".join(blocks("reading_shards.md", "bash")).splitlines():
+        run(line, monkeypatch)
+
+
+def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys):
+    from evaluate import embed
+    from pipeline.cli import start
+
+    publish_model(start("search", "walkers", None, 0, False, False, True), "walkers")
+    embed.main("walkers", ["runtime.workers=1"], quiet=True)
+    Path("data/features").mkdir(exist_ok=True)
+    Path("work/try/data/features/walkers.parquet").rename("data/features/walkers.parquet")
+    folder_of("0003C1T0001").rename("photos_of_one")
+    shutil.rmtree("photos")
+    Path("photos_of_one").rename("photos")
+    video_of(Path("photos"), (40, 20))
+    (example,) = blocks("own_videos.md", "csv")
+    boxes = Path("walk.csv").read_text().splitlines()
+    assert example.splitlines()[:2] == boxes[:2]
+    for line in "".join(blocks("own_videos.md", "bash")).splitlines():
+        run(line, monkeypatch)
+        assert "0003C1T0001" in capsys.readouterr().out or "--add" in line
+
+
+def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command):
+    extracted([("0031C1T0001", 31, 0, "query", 2)])
+    picture = next(Path("raw/fake").rglob("*.jpg"))
+    (folders,) = re.findall(
+        r"`(<split>[^`]*\.jpg)`", (ROOT / "docs/adding_a_dataset.md").read_text()
+    )
+    for split, pid, camera in (
+        ("train", "0001", "a"),
+        ("query", "31", "a"),
+        ("gallery", "31", "b"),
+    ):
+        name = folders.replace("<split>", split).replace("<pid>", pid)
+        file = Path("raw/mine") / name.replace("<camera>", camera).replace("<tracklet>", "walk1")
+        file = file.with_name("000001.jpg")
+        file.parent.mkdir(parents=True)
+        shutil.copy(picture, file)
+    (enabled,) = blocks("adding_a_dataset.md", "yaml")
+    line = enabled.splitlines()[1].strip()
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("datasets:\n", f"datasets:\n  {line}\n", 1))
+    (first,) = [
+        one for one in "".join(blocks("adding_a_dataset.md", "bash")).splitlines() if "index" in one
+    ]
+    done = command(*first.replace("python -m", "").split(), cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert Path("data/index/mine.parquet").is_file()
+
+
+def test_the_parser_of_the_page_reads_its_file(tmp_path: Path):
+    from extract.tracklets import Reading
+
+    (script,) = blocks("adding_a_dataset.md", "python")
+    names: dict = {}
+    exec(script, names)
+    (tmp_path / "split.txt").write_text("t1 7 0 train a/1.jpg a/2.jpg\n")
+    (found,) = names["read"](Reading(tmp_path))
+    assert (found.pid, found.frames, found.frame_numbers) == (7, ["a/1.jpg", "a/2.jpg"], [0, 1])

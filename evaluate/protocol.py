@@ -6,10 +6,8 @@ import numpy as np
 
 from evaluate.distances import CosineDistances
 from evaluate.features import Features
-from evaluate.metrics import JUNK, ClothesRule, Distances, Retrieval, cmc_and_map
+from evaluate.metrics import ClothesRule, Distances, Retrieval, cmc_and_map
 from pipeline.errors import PipelineError
-
-DISTRACTOR = 0
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,13 @@ class Search:
         )
 
     def words(self, trials: int = 1) -> str:
-        """Say in one sentence what is counted."""
-        queries_are = "part of" if self.rules.gallery_includes_queries else "not in"
+        """Say in one sentence what is ranked."""
+        queries_are = "in" if self.rules.gallery_includes_queries else "not in"
         own_camera = "ranked" if self.rules.same_camera_counts else "left out"
-        pid = self.gallery.ids.pid
         return (
-            f"{'official' if self.rules.is_official else 'chosen'} rules: "
-            f"{len(self.query):,} queries against {int((pid != JUNK).sum()):,} gallery tracklets, "
-            f"queries {queries_are} the gallery, same person in the same camera {own_camera}, "
-            f"junk (pid -1) left out, {int((pid == DISTRACTOR).sum()):,} distractors (pid 0) "
-            "ranked, ties in gallery order" + (f"; mean of {trials} splits" if trials > 1 else "")
+            f"{'official' if self.rules.is_official else 'chosen'} rules: queries {queries_are} "
+            f"the gallery, same person and camera {own_camera}, junk left out, distractors "
+            f"ranked, ties in gallery order{f', mean of {trials} splits' if trials > 1 else ''}"
         )
 
 

@@ -142,7 +142,10 @@ def show(metrics: dict[str, Any]) -> None:
         if found
     ]
     console.table(metrics["dataset"], ("%", *keys[:-1], "mAP trap."), rows)
-    console.say(metrics["protocol"])
+    console.say(
+        f"{metrics['queries_scored']:,} of {metrics['queries']:,} queries scored against "
+        f"{metrics['gallery']:,} gallery tracklets; {metrics['protocol']}"
+    )
 
 
 def _read_distances(path: Path, limit: int) -> "np.ndarray":

@@ -80,7 +80,7 @@ def test_the_two_gallery_rules_score_different_numbers_of_queries(
     assert (with_queries["queries_scored"], with_queries["gallery"]) == (6, 15)
     assert without["queries"] == with_queries["queries"] == 6
     assert "queries not in the gallery" in without["protocol"]
-    assert "queries part of the gallery" in with_queries["protocol"]
+    assert "queries in the gallery" in with_queries["protocol"]
 
 
 def test_a_table_that_lists_queries_in_the_gallery_too_means_the_same(
@@ -116,8 +116,7 @@ def test_mars_at_full_size_scores_1980_or_1840_queries(
     official = score(made, mars, "toy")
     assert (official["queries_scored"], official["gallery"]) == (1980, 11310)
     assert official["gallery_includes_queries"] is True
-    assert "official rules: 1,980 queries against 11,310" in official["protocol"]
-    assert "3,248 distractors" in official["protocol"]
+    assert official["protocol"].startswith("official rules: queries in the gallery")
     common = score(made, with_score(mars, gallery_includes_queries=False), "toy")
     assert (common["queries_scored"], common["gallery"]) == (1840, 9330)
     assert "chosen rules" in common["protocol"]

@@ -140,7 +140,8 @@ class Gallery:
                 f"the query has {feature.size} numbers and the gallery {self._features.shape[1]}: "
                 "they were made by different models"
             )
-        dist = 1 - self._features @ feature
+        # Rounding takes the distance of equal features below zero.
+        dist = np.maximum(1 - self._features @ feature, 0)
         dist[[name == query.name for name in self._names]] = np.inf
         count = min(count, int(np.isfinite(dist).sum()))
         first = np.argpartition(dist, count - 1)[:count] if count else np.array([], int)

@@ -5,6 +5,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, TypedDict
 
@@ -95,7 +96,9 @@ def finish(title: str, cases: dict[str, Case], json_file: Path | None) -> None:
         json_file.write_text(json.dumps(cases, indent=2) + "\n", encoding="utf-8")
 
 
-def clustered_features(rows: int, channels: int, persons: int, seed: int = 0):
+def clustered_features(
+    rows: int, channels: int, persons: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return normalised features that crowd around persons, with pid and camid of every row.
 
     The noise is such that a MARS-sized search has an mAP of about 0.85, as good models have.
@@ -119,7 +122,7 @@ def _peak_gb(work: Work) -> float:
     return peak
 
 
-def _report_peak(work: Work, sender) -> None:
+def _report_peak(work: Work, sender: Connection) -> None:
     work()
     # ru_maxrss would also count the parent's memory at the time of the fork.
     status = Path("/proc/self/status").read_text(encoding="ascii")

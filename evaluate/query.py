@@ -161,6 +161,23 @@ class Embedder:
             ]
         return np.concatenate(made).mean(0).astype(np.float32)
 
+    def resemblance(self, frames: list[np.ndarray]) -> np.ndarray:
+        """Return how much each place of each frame resembles its class token, `(N, h, w)`.
+
+        It is the cosine between tokens of the visual encoder. Where the class token is the mean of
+        the others, as in a convolutional encoder, that is how much a place adds to it.
+        """
+        import torch
+        import torch.nn.functional as F
+
+        clip = self._clip(frames, np.arange(len(frames)))[None]
+        with torch.no_grad():
+            inputs = self._model.data_preprocessor({"inputs": self._inputs(clip)})["inputs"]
+            tokens = F.normalize(self._model.frame_tokens(inputs)[0][0].float(), dim=-1)
+        cosine = (tokens[:, 1:] @ tokens[:, :1].mT)[..., 0].cpu().numpy()
+        rows = round((cosine.shape[1] * self._height / self._width) ** 0.5)
+        return cosine.reshape(len(frames), rows, -1)
+
     def _rows(self, frames: int) -> list[np.ndarray]:
         from train.data import chunked
 

@@ -76,7 +76,8 @@ def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys)
     for line in "".join(blocks("own_videos.md", "bash")).splitlines():
         run(line, monkeypatch)
         out = capsys.readouterr().out
-        assert ("anna" if "mine.parquet" in line else "0003C1T0001") in out
+        shown = "anna" if "mine.parquet" in line else "0003C1T0001"
+        assert shown in out
 
 
 def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command):

@@ -115,6 +115,30 @@ def test_a_tracklet_is_shown_with_its_ranking(stage: Stage, capsys):
     assert cv2.imread("work/search/0001C1T0001.png") is not None
 
 
+def test_attention_is_drawn_on_every_frame(stage: Stage):
+    from evaluate import attention
+
+    attention.main("fake", "0001C2T0001", frames=3, quiet=True)
+    shown = cv2.imread("work/attention/0001C2T0001.png")
+    assert shown.shape[1] == 3 * (2 * 32 + 4)
+    heat = Embedder(stage).resemblance(from_folder(folder_of("0001C2T0001")))
+    assert heat.shape[0] == 11
+    assert heat.shape[1] == 2 * heat.shape[2]
+    assert np.abs(heat).max() <= 1 + 1e-5
+
+
+def test_heat_lies_where_it_is_largest():
+    from evaluate.attention import overlay
+
+    heat = np.zeros((4, 2))
+    heat[3, 1] = 5
+    shown = overlay(np.zeros((64, 32, 3), np.uint8), heat).astype(int)
+    warm = shown[..., 0] - shown[..., 2]
+    y, x = np.unravel_index(warm.argmax(), warm.shape)
+    assert y > 40
+    assert x > 14
+
+
 def test_a_gallery_of_ones_own_grows_and_is_searched(stage: Stage, capsys):
     mine = Path("mine.parquet")
     for tracklet in ("0001C2T0001", "0002C2T0001", "0003C2T0001"):

@@ -63,11 +63,12 @@ def bone_stability(shards: Shards) -> dict[str, float]:
     """
     pid = per_frame(shards, "pid")
     is_used = (pid > 0) & np.isfinite(shards.xyz[:, 0, 0])
-    xyz, pid = shards.xyz[is_used].astype(np.float64), pid[is_used]
-    persons, which, frames = np.unique(pid, return_inverse=True, return_counts=True)
+    persons, which, frames = np.unique(pid[is_used], return_inverse=True, return_counts=True)
     out = {}
     for name, (a, b) in BONES.items():
-        length = np.linalg.norm(xyz[:, a] - xyz[:, b], axis=1)
+        # Two joints at a time: all of them in float64 would be gigabytes for a large dataset.
+        ends = (shards.xyz[is_used, joint].astype(np.float64) for joint in (a, b))
+        length = np.linalg.norm(np.subtract(*ends), axis=1)
         mean = np.bincount(which, length, len(persons)) / frames
         square = np.bincount(which, length**2, len(persons)) / frames
         deviation = np.sqrt(np.maximum(square - mean**2, 0))

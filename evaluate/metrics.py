@@ -137,7 +137,8 @@ def cmc_and_map(
     kept_columns = np.flatnonzero(gallery.pid != JUNK)
     gallery = gallery[kept_columns]
     row, column, is_match = same_person(query, gallery, clothes_rule, same_camera_counts)
-
+    if not is_match.any():
+        raise NoMatchError("No query has a match in another camera: there is nothing to score.")
     bounds = np.searchsorted(row, np.arange(len(query) + 1))
 
     def ranks_of(start: int) -> list[np.ndarray]:
@@ -238,8 +239,6 @@ def _average(
 ) -> Retrieval:
     """Turn the ranks of all matches, ordered by query and rank, into averages."""
     matches = np.bincount(row, minlength=queries)
-    if not matches.any():
-        raise NoMatchError("No query has a match in another camera: there is nothing to score.")
     last = np.cumsum(matches)
     is_scored = matches > 0
     # Number of the match within its query: 1 for the best ranked, 2 for the next.

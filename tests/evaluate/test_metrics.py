@@ -216,6 +216,8 @@ def test_faulty_distances_are_refused(dist: np.ndarray, message: str) -> None:
 def test_a_search_without_any_match_is_refused() -> None:
     with pytest.raises(PipelineError, match="No query has a match"):
         cmc_and_map(np.zeros((1, 1)), Ids([7], [0]), Ids([7], [0]))
+    with pytest.raises(PipelineError, match="No query has a match"):
+        cmc_and_map(np.zeros((1, 0)), Ids([7], [0]), Ids([], []))
 
 
 def test_columns_of_different_lengths_are_refused() -> None:

@@ -13,7 +13,7 @@ from evaluate.features import Features
 from evaluate.metrics import Distances, NoMatchError, Retrieval
 from evaluate.protocol import Rules, Search, make_search
 from evaluate.rerank import rerank
-from pipeline.params import ScoreParams
+from pipeline.knobs import ScoreParams
 
 COUNTS = ("queries_scored", "queries", "gallery")
 

@@ -1,7 +1,6 @@
 """Run chunks of work on Dask: a cluster by its address, or worker processes started here."""
 
 import asyncio
-import errno
 import logging
 import os
 import shutil
@@ -23,10 +22,11 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.params import RuntimeParams
+    from pipeline.knobs import RuntimeParams
 
 # Two chunks per worker: one at work, one waiting, whatever the size of the dataset.
 IN_FLIGHT = 2
+CONNECT_S = 10
 
 
 class Work(Protocol):
@@ -69,7 +69,7 @@ def connect(runtime: "RuntimeParams") -> Iterator[Client]:
     """
     if runtime.scheduler:
         try:
-            client = Client(runtime.scheduler, timeout=30, set_as_default=False)
+            client = Client(runtime.scheduler, timeout=CONNECT_S, set_as_default=False)
         except OSError as error:
             raise PipelineError(
                 f"params.yaml: no Dask scheduler answers at runtime.scheduler "
@@ -158,7 +158,7 @@ def run(client: Client, name: str, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         Finished chunks, in no particular order.
 
     Raises:
-        PipelineError: If the disk is full, or a chunk kills every worker that takes it.
+        PipelineError: If a chunk kills every worker that takes it.
     """
     waiting, futures = iter(chunks), as_completed(loop=client.loop)
     try:
@@ -187,11 +187,4 @@ def _result(future: Any) -> Chunk:
         raise PipelineError(
             f"chunk {error.task} killed every worker that took it. Give workers more memory "
             "(runtime.memory_limit) or smaller batches (runtime.batch_frames)"
-        ) from None
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise PipelineError(
-            f"the disk is full ({error}). Free some space and run the same command: "
-            "finished chunks are kept"
         ) from None

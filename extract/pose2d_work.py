@@ -18,7 +18,7 @@ from pipeline.schema import Status
 
 if TYPE_CHECKING:
     from extract.estimator import Estimator
-    from pipeline.params import Pose2dParams
+    from pipeline.knobs import Pose2dParams
 
 AUTO_TOLERANCE_PX = 1.0
 DECODE_THREADS = 8

@@ -17,7 +17,7 @@ from pipeline.schema import Status
 if TYPE_CHECKING:
     from extract.lifter import Lifter
     from extract.spec import LifterInput
-    from pipeline.params import Pose3dParams
+    from pipeline.knobs import Pose3dParams
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from extract.walker_person import Body, Clothes, Face, Gait, Person
-from pipeline.params import WalkersParams
+from pipeline.knobs import WalkersParams
 
 JUNK_PID, DISTRACTOR_PID = -1, 0
 

@@ -1,4 +1,4 @@
-"""The knobs of params.yaml, checked: what each means and its range. Values stand there only.
+"""The knobs of params.yaml, read, overridden and checked.
 
 Print them all with their meaning:   python -m pipeline.params
 """
@@ -9,200 +9,24 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from pipeline.errors import PipelineError, did_you_mean
-
-
-class Section(BaseModel):
-    """Knobs that stand under one key of params.yaml; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetParams(Section):
-    """One dataset."""
-
-    format: str = Field(description="parser that reads it: a module of extract/")
-    source: str = Field(description="file or folder that tells DVC when the dataset changed")
-    pose2d: str = Field(description="weights of the 2D estimator: a file of conf/weights/")
-    pose3d: str = Field(description="weights of the 3D lifter: a file of conf/weights/")
-    recipe: str = Field(description="knobs that replace the sections': a key under recipes")
-    counts: Literal["published", "none"] = Field(
-        "published", description="what the numbers of tracklets are compared with"
-    )
-    case: str | None = Field(None, description="test case of VReID-XFD: a folder of the dataset")
-
-
-class WalkersParams(Section):
-    """The rendered dataset."""
-
-    seed: int = Field(ge=0, description="same seed, same bytes")
-    identities_train: int = Field(ge=2, le=3000, description="persons to train on")
-    identities_test: int = Field(ge=2, le=3000, description="persons to test on")
-    cameras: int = Field(ge=2, le=6, description="cameras; MARS names have room for six")
-    tracklets: int = Field(ge=1, le=100, description="per person and camera")
-    frames: tuple[int, int] = Field(description="shortest and longest tracklet, at 15 per second")
-    wardrobe: int = Field(ge=0, description="outfits shared by all; 0: one each")
-    bodies: int = Field(ge=0, description="bodies shared by all; 0: one each")
-    change_clothes: bool = Field(description="whether about half the cameras see other clothes")
-    distractors: int = Field(ge=0, description="tracklets of strangers (pid 0)")
-    junk: int = Field(ge=0, description="tracklets whose boxes miss the person (pid -1)")
-
-    @model_validator(mode="after")
-    def _frames_ascend(self) -> "WalkersParams":
-        if not 1 <= self.frames[0] <= self.frames[1] <= 900:
-            raise ValueError(
-                f"walkers.frames is {list(self.frames)}: give the shortest and the longest tracklet, "
-                "as [12, 20]; names have room for 900 frames"
-            )
-        return self
-
-
-class IndexParams(Section):
-    """Reading a dataset's own files."""
-
-    trial: int = Field(ge=0, le=9, description="which of the ten splits to train on")
-    max_bad_frames: float = Field(ge=0, le=1, description="share of bad frames tolerated")
-
-
-class Pose2dParams(Section):
-    """2D joints."""
-
-    flip_test: bool = Field(description="average with the mirrored image")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(description="of the forward pass")
-    min_score: float = Field(ge=0, le=1, description="mean joint score below which status is 3")
-
-
-class Pose3dParams(Section):
-    """3D joints."""
-
-    flip_test: bool = Field(description="average with the mirrored pose")
-    max_gap: int = Field(ge=0, description="longest gap of bad frames to interpolate over")
-    smooth: Literal["none", "one_euro", "savgol"] = Field(description="filter along time")
-
-
-class ShardsParams(Section):
-    """Shards."""
-
-    embed_frames: bool = Field(description="store the JPEGs themselves, not their paths")
-    shard_mb: int = Field(ge=1, description="size to aim at")
-
-
-Precision = Literal["float32", "bfloat16", "float16"]
-
-
-class SkeletonParams(Section):
-    """The skeleton encoder."""
-
-    inputs: list[str] = Field(min_length=1, description="xyz, bone_length, velocity")
-    dim: int = Field(ge=1, description="channels of a token")
-    layers: int = Field(ge=1, description="attention blocks over the joints of a frame")
-    heads: int = Field(ge=1, description="attention heads")
-    temporal_layers: int = Field(ge=0, description="attention blocks over the frames of a clip")
-    cls_token: bool = Field(description="a token of its own for each frame")
-    dropout: float = Field(ge=0, lt=1)
-
-
-class Stage1Params(Section):
-    """Contrastive skeleton-image pretraining."""
-
-    encoder: str = Field(description="visual encoder: a file of conf/encoder/")
-    train_visual: bool = Field(description="false: pretrained and frozen, features are cached")
-    skeleton: SkeletonParams = Field(description="the skeleton encoder, of both stages")
-    clip_frames: int = Field(ge=1, description="frames of a clip, T")
-    identities: int = Field(ge=2, description="identities in a batch, P")
-    clips: int = Field(ge=1, description="clips per identity in a batch, K")
-    flip: float = Field(ge=0, le=1, description="share of clips mirrored")
-    epochs: int = Field(ge=1, description="length of the run")
-    lr: float = Field(gt=0, description="learning rate")
-    warmup_lr: float = Field(gt=0, description="learning rate the warm-up starts from")
-    warmup_epochs: int = Field(ge=0, description="length of the warm-up")
-    min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
-    weight_decay: float = Field(ge=0, description="of Adam")
-    precision: Precision = Field(description="of the forward pass")
-    seed: int = Field(ge=0, description="same seed, same weights")
-
-
-class Stage2Params(Section):
-    """Prototype-guided fine-tuning."""
-
-    encoder: str = Field(description="visual encoder: a file of conf/encoder/")
-    modality: Literal["visual", "skeleton"] = Field(description="skeleton: train on that alone")
-    use_stage1: bool = Field(description="start from the weights of stage 1")
-    use_prototypes: bool = Field(description="prototype fusion and update")
-    use_temporal: bool = Field(description="the skeleton-guided temporal module")
-    use_skeleton: bool = Field(description="let skeletons take part in both")
-    distill_weight: float = Field(ge=0, description="ties the student path to the guided one")
-    shuffle_frames: bool = Field(description="destroy the motion, for comparison")
-    clip_frames: int = Field(ge=1, description="frames of a clip, T")
-    identities: int = Field(ge=2, description="identities in a batch, P")
-    clips: int = Field(ge=2, description="clips per identity in a batch, K")
-    flip: float = Field(ge=0, le=1, description="share of clips mirrored")
-    erase: float = Field(ge=0, le=1, description="share of clips with a part erased")
-    epochs: int = Field(ge=1, description="length of the run")
-    lr: float = Field(gt=0, description="learning rate")
-    bias_lr_mult: float = Field(gt=0, description="times lr, for biases of the encoders")
-    new_lr_mult: float = Field(gt=0, description="times lr, for parts that stage 1 did not train")
-    warmup_epochs: int = Field(ge=0, description="length of the warm-up, from a tenth of lr")
-    milestones: list[int] = Field(description="epochs from which lr is a tenth of before")
-    weight_decay: float = Field(ge=0, description="of Adam")
-    refresh_epochs: int = Field(ge=1, description="epochs between two refreshes of prototypes")
-    held_out: int = Field(ge=0, description="training identities kept to choose the best epoch")
-    accumulate: int = Field(ge=1, description="batches per update")
-    precision: Precision = Field(description="of the forward pass")
-    seed: int = Field(ge=0, description="same seed, same weights")
-
-
-class EmbedParams(Section):
-    """Features of the test tracklets."""
-
-    frames: Literal["rrs", "dense"] = Field(description="frames of a tracklet that count")
-    modality: Literal["visual", "skeleton"] | None = Field(description="null: as stage 2 trained")
-
-
-class RerankParams(Section):
-    """k-reciprocal re-ranking."""
-
-    enabled: bool = Field(description="report re-ranked scores beside the plain ones")
-    k1: int = Field(ge=1, description="neighbours checked for reciprocity")
-    k2: int = Field(ge=1, description="neighbours whose encodings are averaged")
-    lambda_: float = Field(alias="lambda", ge=0, le=1, description="weight of the plain distance")
-
-
-class BootstrapParams(Section):
-    """Intervals of the averages over queries."""
-
-    samples: int = Field(ge=1, description="draws of as many queries")
-    seed: int = Field(ge=0)
-
-
-class ScoreParams(Section):
-    """Retrieval scores."""
-
-    max_rank: int = Field(ge=20, description="length of the CMC curve")
-    gallery_includes_queries: bool | None = Field(
-        description="whether queries are ranked too; null: the dataset's official rule"
-    )
-    ranked_list: int = Field(ge=1, description="gallery tracklets kept per query for the report")
-    rerank: RerankParams
-    bootstrap: BootstrapParams
-
-
-class ReportParams(Section):
-    """The page and the pictures."""
-
-
-class RuntimeParams(Section):
-    """Where and how fast it runs; no result depends on it."""
-
-    device: str = Field(description="auto, cpu, cuda or cuda:N")
-    workers: int = Field(ge=1, description="processes of a stage")
-    scheduler: str | None = Field(description="address of a Dask scheduler")
-    memory_limit: str | None = Field(description="of each local Dask worker")
-    batch_frames: int = Field(ge=1, description="frames per forward pass of the pose models")
-    compile: bool = Field(description="run torch.compile on the pose models")
-    checkpoint_epochs: int = Field(ge=1, description="epochs between two checkpoints")
+from pipeline.knobs import (
+    DatasetParams,
+    EmbedParams,
+    IndexParams,
+    Pose2dParams,
+    Pose3dParams,
+    ReportParams,
+    RuntimeParams,
+    ScoreParams,
+    Section,
+    ShardsParams,
+    Stage1Params,
+    Stage2Params,
+    WalkersParams,
+)
 
 
 class Params(Section):

@@ -5,7 +5,8 @@ import yaml
 from ruamel.yaml import YAML
 
 from pipeline.errors import PipelineError
-from pipeline.params import Section, load
+from pipeline.knobs import Section
+from pipeline.params import load
 from tests.conftest import ROOT
 
 PARAMS = ROOT / "params.yaml"

@@ -22,8 +22,14 @@ model = dict(
     ),
     # Stride 16 is enough for crops this small, and leaves out the costly last stage.
     backbone=dict(
-        type="ResNet", depth=18, stem_channels=32, base_channels=32, num_stages=3, strides=(1, 2, 2),
-        dilations=(1, 1, 1), out_indices=(2,),
+        type="ResNet",
+        depth=18,
+        stem_channels=32,
+        base_channels=32,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(2,),
     ),
     head=dict(
         type="HeatmapHead",

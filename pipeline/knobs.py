@@ -176,8 +176,8 @@ class ScoreParams(Section):
         description="whether queries are ranked too; null: the dataset's official rule"
     )
     ranked_list: int = Field(ge=1, description="gallery tracklets kept per query for the report")
-    rerank: RerankParams
-    bootstrap: BootstrapParams
+    rerank: RerankParams = Field(description="reported beside the plain scores")
+    bootstrap: BootstrapParams = Field(description="95 % intervals over queries")
 
 
 class ReportParams(Section):

@@ -1,8 +1,10 @@
 """Run a stage of extraction from its plan to its published tables; what pose2d and pose3d share."""
 
+import errno
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +89,7 @@ def extract(job: Job) -> None:
     if job.stage.dry_run:
         _announce(job, store)
         return
-    with locked(job.folder.parent, output):
+    with locked(job.folder.parent, output), _full_disk_in_one_line():
         job.folder.mkdir(exist_ok=True)
         store.clean()
         _make_missing(job, store)
@@ -95,6 +97,19 @@ def extract(job: Job) -> None:
         metadata = job.metadata() | {"fingerprint": job.fingerprint, "bad_frames": bad}
         size = store.publish(output, lambda split: metadata)
     console.summary(output, f"{job.frames} frames, {bad} bad, {console.size(size)}", job.then)
+
+
+@contextmanager
+def _full_disk_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise PipelineError(
+            f"the disk is full ({error}). Free some space and run the same command: "
+            "finished chunks are kept"
+        ) from None
 
 
 def _announce(job: Job, store: "ChunkStore") -> None:

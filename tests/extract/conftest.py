@@ -248,7 +248,15 @@ def project(
     return Project(tmp_path, tiny_weights, scheduler)
 
 
+@pytest.fixture(scope="session")
+def make_project(
+    tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path
+) -> Callable[[], Project]:
+    """Makes project folders whose stages start worker processes of their own."""
+    return lambda: Project(tmp_path_factory.mktemp("project"), tiny_weights, None)
+
+
 @pytest.fixture
-def own_workers(tmp_path: Path, tiny_weights: Path) -> Project:
-    """A project folder whose stages start worker processes of their own."""
-    return Project(tmp_path, tiny_weights, None)
+def own_workers(make_project: Callable[[], Project]) -> Project:
+    """One of them."""
+    return make_project()

@@ -73,7 +73,7 @@ def page(title: str, subtitle: str, sections: Sequence[tuple[str, str]]) -> str:
 
 def paragraph(text: str, style: str = "") -> str:
     """Return a paragraph of plain text."""
-    return f'<p class="{style}">{escape(text)}</p>'
+    return f'<p class="{style}">{escape(text)}</p>' if style else f"<p>{escape(text)}</p>"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

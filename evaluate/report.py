@@ -30,7 +30,8 @@ def main(
 ) -> None:
     """Show what came out as one page and ranked-list pictures.
 
-    Writes reports/DATASET/report.html, which opens offline, and PNGs to reports/DATASET/ranked/.
+    Writes reports/DATASET/report.html, which opens offline, PNGs to reports/DATASET/ranked/, and
+    cameras.json for a plot by camera.
 
     Example: python -m evaluate.report --dataset walkers
     """
@@ -40,10 +41,13 @@ def main(
     if dry_run:
         console.say(f"would write {out / 'report.html'} and {out / 'ranked'}/")
         return
+    from evaluate.sections import by_camera
     from shards.read import Shards
 
     shards = Shards(paths.shards_dir(dataset))
     page = build(stage, metrics, shards, folder, out / "ranked")
+    with paths.write_atomic(out / "cameras.json") as temporary:
+        temporary.write_text(json.dumps(by_camera(folder), indent=1) + "\n", encoding="utf-8")
     with paths.write_atomic(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     pictures = len(list((out / "ranked").glob("*.png")))
@@ -128,7 +132,9 @@ def _revision(dataset: str) -> str:
     if not commit:
         said = "Not made inside a git repository."
     else:
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        # What `dvc repro` itself changes says nothing about the code.
+        made = [":!dvc.lock", ":!reports"]
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *made)
         said = f"git {commit}" + (", with uncommitted changes" if changed else "")
     rows = [(stage, out, md5) for stage, out, md5 in _locked(dataset)]
     hashes = table(("stage", "output", "DVC hash"), rows) if rows else ""

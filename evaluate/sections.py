@@ -109,6 +109,27 @@ def cameras(folder: Path) -> str:
     ) + table(("query \\ gallery", *(f"camera {camera}" for camera in across)), rows)
 
 
+def by_camera(folder: Path) -> list[dict[str, Any]]:
+    """Return mAP and Rank-1 of the queries of each camera, a row per camera, for `dvc plots`."""
+    file = folder / "per_query.parquet"
+    if not file.exists():
+        return []
+    queries = pq.read_table(file, columns=["camid", "ap", "first_rank"]).to_pandas()
+    queries = queries[queries["ap"].notna()]
+    rows = []
+    for camid, own in queries.groupby("camid"):
+        rank1 = float((own["first_rank"] == 1).mean())
+        rows.append(
+            {
+                "camera": f"camera {camid}",
+                "mAP": round(float(own["ap"].mean()), 6),
+                "rank1": round(rank1, 6),
+                "queries": len(own),
+            }
+        )
+    return rows
+
+
 def ranked_lists(folder: Path, shards: Shards, pictures: Path) -> str:
     """Draw ranked lists of telling queries into `pictures`, and return them for the page."""
     file = folder / "per_query.parquet"

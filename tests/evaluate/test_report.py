@@ -20,8 +20,9 @@ from pipeline.errors import PipelineError
 from tests.fake_extraction import Extracted, write_shards_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# Even persons are asked for in camera 0, odd ones in camera 1.
 PEOPLE = [
-    (f"{pid:04}C{camera + 1}T0001", pid, camera, "query" if camera == 0 else "gallery", 4)
+    (f"{pid:04}C{camera + 1}T0001", pid, camera, "gallery" if camera != pid % 2 else "query", 4)
     for pid in range(1, 7)
     for camera in range(3)
 ]
@@ -80,6 +81,17 @@ def test_every_query_worth_seeing_has_a_picture_on_disk_and_on_the_page(scored):
     assert text().count("data:image/jpeg;base64,") == len(files)
 
 
+def test_scores_by_camera_average_to_the_whole(scored):
+    report.main("fake", quiet=True)
+    cameras = json.loads(Path("reports/fake/cameras.json").read_text())
+    metrics = json.loads(Path("reports/fake/metrics.json").read_text())
+    assert [row["camera"] for row in cameras] == ["camera 0", "camera 1"]
+    weights = [row["queries"] for row in cameras]
+    for key in ("mAP", "rank1"):
+        average = np.average([row[key] for row in cameras], weights=weights)
+        assert average == pytest.approx(metrics[key], abs=1e-5)
+
+
 def test_nothing_is_fetched_from_outside(scored):
     report.main("fake", quiet=True)
     assert not re.search(r"<script|<link|@import|url\(", text())
@@ -105,6 +117,28 @@ def test_curves_pose_scores_and_times_appear_where_they_exist(scored, project: P
     said = words(text())
     for expected in ("Stage 1: loss", "Stage 1: accuracy", "NoSuchModel", "0.953", "pose2d"):
         assert expected in said
+
+
+def test_the_page_names_the_revision_of_code_and_data(scored, project: Path):
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", "params.yaml")
+    git("commit", "-q", "-m", "knobs")
+    (project / "dvc.lock").write_text(
+        "stages:\n  shards@fake:\n    outs:\n    - {path: data/shards/fake, md5: 0123456789abcdef}\n"
+    )
+    git("add", "dvc.lock")
+    report.main("fake", quiet=True)
+    said = words(text())
+    assert f"git {git('rev-parse', 'HEAD')}" in said
+    assert "uncommitted" not in said
+    assert "0123456789ab" in said
+    Path("params.yaml").write_text(Path("params.yaml").read_text() + "\n")
+    report.main("fake", quiet=True)
+    assert "with uncommitted changes" in words(text())
 
 
 def test_the_same_scores_give_the_same_page(scored):

@@ -128,7 +128,8 @@ def test_the_page_names_the_revision_of_code_and_data(scored, project: Path):
     git("add", "params.yaml")
     git("commit", "-q", "-m", "knobs")
     (project / "dvc.lock").write_text(
-        "stages:\n  shards@fake:\n    outs:\n    - {path: data/shards/fake, md5: 0123456789abcdef}\n"
+        "stages:\n  shards@fake:\n    outs:\n"
+        "    - {path: data/shards/fake, md5: 0123456789abcdef}\n"
     )
     git("add", "dvc.lock")
     report.main("fake", quiet=True)

@@ -33,7 +33,8 @@ def locked(folder: Path, output: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not flock: processes forked from here would hold on to it after we are killed.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise PipelineError(
                 f"{output} is being made by another run (lock: {lock.name}). Wait for it to end"

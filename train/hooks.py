@@ -23,14 +23,18 @@ LINE_EVERY_S = 30.0
 
 
 @HOOKS.register_module()
-class EpochSeedHook(Hook):
-    """Seed every epoch from (seed, epoch, rank): a resumed run draws the same dropout masks."""
+class SeedHook(Hook):
+    """Seed every iteration from (seed, iteration, rank): a resumed run draws the same dropout.
+
+    Once per epoch is not enough: a data loader takes a random number when it starts its workers,
+    which a run does once, but a killed and resumed run twice.
+    """
 
     priority = "VERY_HIGH"
 
-    def before_train_epoch(self, runner: Runner) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed all generators of this process."""
-        sequence = np.random.SeedSequence((runner.seed, runner.epoch, get_rank()))
+        sequence = np.random.SeedSequence((runner.seed, runner.iter, get_rank()))
         seed = int(sequence.generate_state(1)[0])
         random.seed(seed)
         np.random.seed(seed)
@@ -238,7 +242,12 @@ class ResumeHook(Hook):
         info = runner.message_hub.runtime_info
         kept = {name: info[name] for name in ("history", "best") if name in info}
         checkpoint = {
-            "meta": {"epoch": runner.epoch + 1, "iter": runner.iter, "seed": runner.seed},
+            "meta": {
+                "epoch": runner.epoch + 1,
+                "iter": runner.iter,
+                "seed": runner.seed,
+                "dataset_meta": runner.train_dataloader.dataset.metainfo,
+            },
             "state_dict": getattr(runner.model, "module", runner.model).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "param_schedulers": [one.state_dict() for one in runner.param_schedulers],

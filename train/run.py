@@ -150,7 +150,7 @@ class Training:
             },
             "custom_hooks": [
                 *config.get("custom_hooks", []),
-                {"type": "EpochSeedHook"},
+                {"type": "SeedHook"},
                 {"type": "EpochLogHook"},
             ],
             "visualizer": {

@@ -15,7 +15,7 @@ from extract.cluster import _share_machine
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 pytestmark = pytest.mark.slow
 

@@ -22,6 +22,7 @@ COMMANDS = [
     "evaluate.score",
     "evaluate.report",
     "evaluate.search",
+    "evaluate.attention",
     "pipeline.doctor",
     "pipeline.params",
     "pipeline.finish",

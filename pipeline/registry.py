@@ -25,7 +25,7 @@ MODELS = _child(
     "train.csip",
 )
 MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS)
-DATASETS = _child("dataset", root.DATASETS, "train.data")
+DATASETS = _child("dataset", root.DATASETS, "train.data", "train.cache")
 DATA_SAMPLERS = _child("data sampler", root.DATA_SAMPLERS, "train.sampler")
 FUNCTIONS = _child("function", root.FUNCTIONS, "train.data")
 TRANSFORMS = _child("transform", root.TRANSFORMS, "train.transforms")

@@ -76,15 +76,15 @@ class _Tracklets(Dataset[Item]):
             "mask": torch.from_numpy(mask),
         }
         if self.with_frames:
-            clip["frames"] = self._decoded(rows)
+            clip["frames"] = self.decoded(rows)
         for transform in self._transforms:
             clip = transform(clip, rng)
         return {name: value.contiguous() for name, value in clip.items()} | {
             "camids": torch.tensor(camid)
         }
 
-    def _decoded(self, rows: np.ndarray) -> Tensor:
-        """Return frames `(T, 3, H, W)`; a frame drawn twice is decoded once."""
+    def decoded(self, rows: np.ndarray) -> Tensor:
+        """Return the frames at some global rows, `(T, 3, H, W)`; each is decoded once."""
         unique, back = np.unique(rows, return_inverse=True)
         frames = np.empty((len(unique), self.height, self.width, 3), np.uint8)
         for i, jpeg in enumerate(self.shards.jpeg(unique)):

@@ -80,18 +80,22 @@ class Training:
         ]
         console.table(f"{self.stage.name} of {self.stage.dataset}", ("what", "value"), rows)
 
-    def train(self, about: dict[str, Any], then: str) -> None:
+    def train(self, about: Config, then: str, data: Config | None = None) -> None:
         """Train to the end, continuing an earlier run, and publish.
 
         Args:
             about: What a later stage should know of the weights.
             then: What to run next.
+            data: Data set to read in place of the configuration's, when it gives the same faster.
         """
         with locked(self.work, self.output):
-            self._train(about, then)
+            self._train(about, then, data)
 
-    def _train(self, about: dict[str, Any], then: str) -> None:
-        runner = Runner.from_cfg(self._runner_config())
+    def _train(self, about: Config, then: str, data: Config | None) -> None:
+        config = self._runner_config()
+        if data:
+            config["train_dataloader"]["dataset"] = data
+        runner = Runner.from_cfg(config)
         runner.train()
         if not is_main_process():
             return
@@ -103,8 +107,8 @@ class Training:
             self.output, model, {"about": about | {"epoch": epoch, "fingerprint": self.fingerprint}}
         )
         shutil.rmtree(self.work)
-        epochs, million = runner.max_epochs, count(model) / 1e6
-        console.summary(self.output, f"{epochs} epochs, {million:.2f} million parameters", then)
+        amount = f"{runner.max_epochs} epochs, {count(model) / 1e6:.2f} million parameters"
+        console.summary(self.output, amount, then)
 
     def _take_best(self, model: nn.Module, runner: Runner) -> int:
         """Go back to the best epoch where identities were held out; return which it was."""
@@ -190,6 +194,24 @@ def shard_files(stage: Stage) -> tuple[Path, ...]:
         raise PipelineError(
             f"{paths.shards_dir(stage.dataset)} holds no training shards. "
             f"Run: {stage.rebuild('shards')}"
+        )
+    return tuple(files)
+
+
+def weight_files(config: Config) -> tuple[Path, ...]:
+    """Return the files of pretrained weights that the visual encoder starts from.
+
+    Raises:
+        PipelineError: If they are not there.
+    """
+    weights = config["model"].get("visual", {}).get("weights")
+    if weights in (None, "hub"):
+        return ()
+    path = Path(weights)
+    files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.is_file())
+    if not files:
+        raise PipelineError(
+            f"{path} holds no weights. Run: python -m extract.weights --model {path.name}"
         )
     return tuple(files)
 

@@ -3,10 +3,11 @@
 Run one data set:   python -m train.stage1 --dataset walkers
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
 from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbose, run, start
+from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from train.run import Training
@@ -37,22 +38,42 @@ def main(
         console.say(f"{training.output} is up to date")
     else:
         about = {"stage": "stage1", "encoder": stage.params.stage1.encoder}
-        training.train(about, f"python -m train.stage2 --dataset {dataset}")
+        training.train(about, f"python -m train.stage2 --dataset {dataset}", features(training))
 
 
 def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
     from pipeline.compose import compose
-    from train.run import Training, choose_device, shard_files
+    from train.run import Training, choose_device, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
-    files = shard_files(stage)
     config = compose("stage1", stage.params)
     config["train_dataloader"]["dataset"] |= {
         "root": str(paths.shards_dir(stage.dataset)),
         "limit": stage.limit,
     }
-    return Training(stage, config, files, stage.out(paths.stage1_file(stage.dataset)))
+    inputs = (*shard_files(stage), *weight_files(config))
+    if not stage.params.stage1.train_visual:
+        if not config["model"]["visual"].get("weights"):
+            raise PipelineError(
+                f"stage1.train_visual is false, but {stage.params.stage1.encoder} names no "
+                "pretrained weights. Set it to true, or choose another stage1.encoder"
+            )
+        config["model"]["freeze_visual"] = True
+        # Features are kept of the frames as they are, so nothing may change them.
+        config["train_dataloader"]["dataset"]["transforms"] = []
+    return Training(stage, config, inputs, stage.out(paths.stage1_file(stage.dataset)))
+
+
+def features(training: "Training") -> dict[str, Any] | None:
+    """Return the data set of cached features where the visual encoder is frozen."""
+    if training.stage.params.stage1.train_visual:
+        return None
+    from train.cache import cached_features
+
+    file = cached_features(training.stage, training.config, training.inputs)
+    clips = training.config["train_dataloader"]["dataset"]
+    return clips | {"type": "FeatureDataset", "features": str(file)}
 
 
 if __name__ == "__main__":

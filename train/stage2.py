@@ -43,11 +43,11 @@ def main(
 
 def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
-    from train.run import Training, build_dataset, choose_device, shard_files
+    from train.run import Training, build_dataset, choose_device, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
-    knobs, inputs = stage.params.stage2, [*shard_files(stage)]
-    config = configure(stage)
+    knobs, config = stage.params.stage2, configure(stage)
+    inputs = [*shard_files(stage), *weight_files(config)]
     data = config["train_dataloader"]["dataset"]
     data |= {"held_out": knobs.held_out, "limit": stage.limit}
     config["model"]["classes"] = len(build_dataset(config).pids)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MODEL = "walkers_pose"
 CONFIGS = Path("conf/weights") / MODEL
+ESTIMATOR, LIFTER = "pose2d.safetensors", "pose3d.safetensors"
 # Batches of 32 crops and of 256 windows, and how many people and frames they are drawn from.
 # Short clips of frames far apart teach the estimator more than long ones; the lifter needs time.
 ITERATIONS_2D, ITERATIONS_3D = 2000, 1200
@@ -48,32 +49,36 @@ def fit(folder: Path, params: "Params") -> dict[str, Any]:
 
     from extract import models
     from extract.fit_data import Sampling, input_map, render
-    from extract.fit_pose2d import fit_estimator
     from extract.fit_pose3d import fit_lifter
 
     models.keep_memory()
-    torch.set_num_threads(params.runtime.workers)
     device, workers = models.pick_device(params.runtime.device), params.runtime.workers
-    matrix, size = input_map(CONFIGS / "pose2d.py")
-    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(workers)
     work = paths.work_dir("weights", MODEL, _fingerprint())
-    if not (work / "pose2d.safetensors").exists():
-        clips = render(Sampling("2D", 1, **CLIPS_2D), matrix, size, workers)
-        state = fit_estimator(CONFIGS / "pose2d.py", clips, matrix, ITERATIONS_2D, device)
-        _save(state, work / "pose2d.safetensors")
-    clips = render(Sampling("3D", 2, **CLIPS_3D), matrix, size, workers)
-    for name in ("pose2d.py", "pose3d.py"):
-        shutil.copyfile(CONFIGS / name, folder / name)
-    shutil.copyfile(work / "pose2d.safetensors", folder / "pose2d.safetensors")
-    xy_px, score = find_joints(folder, clips, device)
-    state = fit_lifter(CONFIGS / "pose3d.py", clips, xy_px, score, ITERATIONS_3D, device)
-    _save(state, folder / "pose3d.safetensors")
+    if not (work / ESTIMATOR).exists():
+        _fit_estimator(work / ESTIMATOR, device, workers)
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in (CONFIGS / "pose2d.py", CONFIGS / "pose3d.py", work / ESTIMATOR):
+        shutil.copyfile(source, folder / source.name)
+    clips = render(Sampling("3D", 2, **CLIPS_3D), *input_map(CONFIGS / "pose2d.py"), workers)
+    found = find_joints(folder, clips, device)
+    _save(fit_lifter(CONFIGS / "pose3d.py", clips, *found, ITERATIONS_3D, device), folder / LIFTER)
     metrics = measure(folder, params)
     show(metrics)
     with paths.write_atomic(folder / "metrics.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")
     shutil.rmtree(work)
     return metrics
+
+
+def _fit_estimator(path: Path, device: str, workers: int) -> None:
+    from extract.fit_data import Sampling, input_map, render
+    from extract.fit_pose2d import fit_estimator
+
+    config = CONFIGS / "pose2d.py"
+    matrix, size = input_map(config)
+    clips = render(Sampling("2D", 1, **CLIPS_2D), matrix, size, workers)
+    _save(fit_estimator(config, clips, matrix, ITERATIONS_2D, device), path)
 
 
 def find_joints(folder: Path, clips: "Clips", device: str) -> tuple["np.ndarray", "np.ndarray"]:
@@ -83,7 +88,7 @@ def find_joints(folder: Path, clips: "Clips", device: str) -> tuple["np.ndarray"
     from extract.estimator import Estimator
     from extract.walker_clip import CROP_HEIGHT, CROP_WIDTH
 
-    estimator = Estimator(folder / "pose2d.py", folder / "pose2d.safetensors", device)
+    estimator = Estimator(folder / "pose2d.py", folder / ESTIMATOR, device)
     parts = []
     for start in range(0, len(clips.crops), _FRAMES_PER_PASS):
         # The clips are BGR, the estimator takes RGB.
@@ -119,7 +124,7 @@ def measure(folder: Path, params: "Params") -> dict[str, Any]:
     clips = render(sampling, matrix, size, params.runtime.workers)
     xy_px, score = find_joints(folder, clips, device)
     place = load(MODEL).lifter.input
-    lifter = Lifter(folder / "pose3d.py", folder / "pose3d.safetensors", place, device)
+    lifter = Lifter(folder / "pose3d.py", folder / LIFTER, place, device)
 
     def lifted(xy: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         poses = [
@@ -221,7 +226,7 @@ def main(check: Check = False, verbose: cli.Verbose = False, quiet: cli.Quiet = 
     folder = paths.weights_dir(MODEL)
     if not check:
         raise PipelineError(f"to fit the models run: python -m extract.weights --model {MODEL}")
-    if not (folder / "pose3d.safetensors").exists():
+    if not (folder / LIFTER).exists():
         raise PipelineError(f"{folder} holds no weights yet. Run: dvc repro weights@{MODEL}")
     show(measure(folder, load()))
 

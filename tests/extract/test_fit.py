@@ -170,7 +170,7 @@ def test_a_short_fit_writes_everything_and_goes_on_after_a_stop(tmp_path, monkey
     small = {"cameras": 1, "clips": 20, "frames": (15, 15)}
     monkeypatch.setattr(fit, "CLIPS_2D", small)
     monkeypatch.setattr(fit, "CLIPS_3D", small)
-    monkeypatch.setattr(fit, "CLIPS_HELD_OUT", small | {"clips": 2})
+    monkeypatch.setattr(fit, "CLIPS_HELD_OUT", small | {"clips": 12})
     monkeypatch.setattr(fit, "ITERATIONS_2D", 2)
     monkeypatch.setattr(fit, "ITERATIONS_3D", 2)
     folder = tmp_path / "weights"

@@ -73,7 +73,8 @@ class Embedding:
         """
         from train.checkpoint import load
         from train.data import TestDataset
-        from train.run import choose_device, digest
+        from train.processes import choose_device
+        from train.run import digest
         from train.stage2 import configure
 
         choose_device(stage.params.runtime.device)

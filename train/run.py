@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from pipeline.openmmlab import safe_loading
 from pipeline.registry import DATASETS
 from train.checkpoint import load, save
 from train.hooks import latest_checkpoint
+from train.processes import runner_settings, world
 
 Config = dict[str, Any]
 
@@ -88,7 +89,7 @@ class Training:
             then: What to run next.
             data: Data set to read in place of the configuration's, when it gives the same faster.
         """
-        with locked(self.work, self.output):
+        with locked(self.work, self.output) if is_main_process() else nullcontext():
             self._train(about, then, data)
 
     def _train(self, about: Config, then: str, data: Config | None) -> None:
@@ -121,13 +122,12 @@ class Training:
     def _runner_config(self) -> Config:
         """Add to the configuration what does not decide the result."""
         safe_loading()
-        world = start_processes()
         config = json.loads(json.dumps(self.config))
         loader = config["train_dataloader"]
         sampler = loader["sampler"]
         workers = self.stage.params.runtime.workers
         loader |= {
-            "batch_size": sampler["identities"] * sampler["clips"] // world,
+            "batch_size": sampler["identities"] * sampler["clips"] // world(),
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),
@@ -163,10 +163,7 @@ class Training:
                     {"type": "StageLiveBackend", "save_dir": str(self.work / "curves")}
                 ],
             },
-            "launcher": "pytorch" if world > 1 else "none",
-            # Buffers of batch norms are averaged over processes by the norms themselves.
-            "sync_bn": "torch" if world > 1 and torch.cuda.is_available() else None,
-            "model_wrapper_cfg": None if torch.cuda.is_available() else CPU_WRAPPER,
+            **runner_settings(),
         }
 
     def _publish_report(self, model: nn.Module, runner: Runner) -> None:
@@ -178,9 +175,6 @@ class Training:
         metrics = json.loads(file.read_text()) | {"model": sizes(model, runner.train_dataloader)}
         file.write_text(json.dumps(metrics, indent=2) + "\n")
         paths.publish_dir(made, self.report)
-
-
-CPU_WRAPPER = {"type": "MMDistributedDataParallel", "device_ids": None}
 
 
 def shard_files(stage: Stage) -> tuple[Path, ...]:
@@ -214,31 +208,6 @@ def weight_files(config: Config) -> tuple[Path, ...]:
             f"{path} holds no weights. Run: python -m extract.weights --model {path.name}"
         )
     return tuple(files)
-
-
-def choose_device(wanted: str) -> None:
-    """Hide the GPUs that were not asked for; call it before anything touches CUDA.
-
-    Raises:
-        PipelineError: If the wanted GPU is not there.
-    """
-    if wanted == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif wanted.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise PipelineError(f"runtime.device is {wanted}, but no GPU is usable. Set it to auto")
-        torch.cuda.set_device(wanted)
-
-
-def start_processes() -> int:
-    """Join the other processes when torchrun started this one; return how many there are."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1 and not torch.distributed.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        console.set_quiet(torch.distributed.get_rank() > 0)
-    return world
 
 
 def digest(config: Config, files: Iterable[Path]) -> str:

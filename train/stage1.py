@@ -44,7 +44,8 @@ def main(
 def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
     from pipeline.compose import compose
-    from train.run import Training, choose_device, shard_files, weight_files
+    from train.processes import choose_device
+    from train.run import Training, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
     config = compose("stage1", stage.params)
@@ -70,8 +71,10 @@ def features(training: "Training") -> dict[str, Any] | None:
     if training.stage.params.stage1.train_visual:
         return None
     from train.cache import cached_features
+    from train.processes import first_process_first
 
-    file = cached_features(training.stage, training.config, training.inputs)
+    with first_process_first():
+        file = cached_features(training.stage, training.config, training.inputs)
     clips = training.config["train_dataloader"]["dataset"]
     return clips | {"type": "FeatureDataset", "features": str(file)}
 

@@ -43,7 +43,8 @@ def main(
 
 def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
-    from train.run import Training, build_dataset, choose_device, shard_files, weight_files
+    from train.processes import choose_device
+    from train.run import Training, build_dataset, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
     knobs, config = stage.params.stage2, configure(stage)

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipeline import schema
+from pipeline.params import merge
 from pipeline.schema import Status
 from tests.conftest import ROOT
 
@@ -75,7 +76,7 @@ def write_project(folder: Path, made: list[dict], **knobs: dict) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["datasets"] = {"tiny": params["datasets"]["walkers"]}
     for section, values in (*KNOBS.items(), *knobs.items()):
-        params[section] |= values
+        params[section] = merge(params[section], values)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     write_shards(folder / "data/shards/tiny", made)
     tracklets = {row["tracklet"]: row for row in made}.values()

@@ -1,0 +1,65 @@
+"""Which devices and processes a run uses; no result depends on them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from pipeline import console
+from pipeline.errors import PipelineError
+
+# Making the features of a frozen encoder keeps the other processes waiting.
+PATIENCE = timedelta(days=7)
+
+
+def choose_device(wanted: str) -> None:
+    """Hide the GPUs that were not asked for, and join the processes that torchrun started.
+
+    Args:
+        wanted: `runtime.device`.
+
+    Raises:
+        PipelineError: If the wanted GPU is not there.
+    """
+    if wanted == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise PipelineError(f"runtime.device is {wanted}, but no GPU is usable. Set it to auto")
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", wanted.partition(":")[2] or 0)))
+    if world() > 1 and not dist.is_initialized():
+        # MMEngine's own start-up needs a GPU, so it finds the group made.
+        dist.init_process_group("nccl" if has_gpu else "gloo", timeout=PATIENCE)
+        console.set_quiet(dist.get_rank() > 0)
+
+
+def world() -> int:
+    """Return the number of processes that torchrun started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """Let the first process run the block alone; the others, which find it done, follow."""
+    if world() > 1 and dist.get_rank() > 0:
+        dist.barrier()
+    yield
+    if world() > 1 and dist.get_rank() == 0:
+        dist.barrier()
+
+
+def runner_settings() -> dict[str, object]:
+    """Return what MMEngine's Runner should know about the processes."""
+    has_gpu = torch.cuda.is_available()
+    return {
+        "launcher": "pytorch" if world() > 1 else "none",
+        # Batch norms of the CPU cannot exchange statistics.
+        "sync_bn": "torch" if world() > 1 and has_gpu else None,
+        "model_wrapper_cfg": None
+        if has_gpu
+        else {"type": "MMDistributedDataParallel", "device_ids": None},
+    }

@@ -234,18 +234,17 @@ def describe(model: "torch.nn.Module") -> Callable[[dict[str, Any]], np.ndarray]
 
 
 def colours(batch: dict[str, Any]) -> np.ndarray:
-    """Return the median colour of head, torso and legs of each clip, `(B, 9)`.
+    """Return the median colour of torso and legs of each clip, `(B, 6)`.
 
     Only the middle of the frames counts, where the person is.
     """
     frames = batch["inputs"]["frames"].numpy()
     height, width = frames.shape[-2:]
-    middle = frames[..., width // 4 : width - width // 4]
-    bands = [(0.0, 0.2), (0.2, 0.5), (0.5, 0.95)]
-    parts = [middle[..., int(a * height) : int(b * height), :] for a, b in bands]
-    medians = [
-        np.median(np.moveaxis(part, 2, 1).reshape(*part.shape[:1], 3, -1), -1) for part in parts
-    ]
+    left, right = int(0.35 * width), int(0.65 * width)
+    medians = []
+    for top, bottom in ((0.2, 0.5), (0.5, 0.8)):
+        part = frames[..., int(top * height) : int(bottom * height), left:right]
+        medians.append(np.median(part, axis=(1, 3, 4)))
     return np.concatenate(medians, 1).astype(np.float32) / 255
 
 

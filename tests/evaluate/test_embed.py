@@ -1,0 +1,174 @@
+import contextlib
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from evaluate import embed
+from evaluate.distances import CosineDistances
+from evaluate.features import read_features
+from evaluate.metrics import cmc_and_map
+from pipeline import schema
+from pipeline.errors import PipelineError
+from pipeline.schema import Status
+from tests.train.tiny import rows, spoil, write_project, write_shards
+from train import stage1, stage2
+
+FEATURES, BASELINES = "data/features/tiny.parquet", "data/features/tiny_baselines.parquet"
+PEOPLE = {"train": [1, 2, 5, 8], "query": [3, 4, 6], "gallery": [3, 4, 6]}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a project in which both stages have run."""
+    folder = write_project(tmp_path_factory.mktemp("trained"), rows(PEOPLE))
+    with contextlib.chdir(folder):
+        stage1.main("tiny", [], 0, False, False, True)
+        stage2.main("tiny", [], 0, False, False, True)
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+
+
+def run(*overrides: str, limit: int = 0) -> None:
+    embed.main("tiny", list(overrides), limit, False, False, False)
+
+
+def values(path, name: str = "feature") -> np.ndarray:
+    return read_features([path], [name]).values[name]
+
+
+def test_every_query_and_gallery_tracklet_has_one_feature(project):
+    run()
+    table = pq.read_table(project / FEATURES)
+    assert table["tracklet"].to_pylist() == [
+        *("0003C2T0001", "0004C2T0001", "0006C2T0001"),
+        *("0003C1T0001", "0004C1T0001", "0006C1T0001"),
+    ]
+    assert table["split"].to_pylist() == ["gallery"] * 3 + ["query"] * 3
+    length = table.schema.field("feature").type.list_size
+    assert table.schema.remove_metadata().equals(schema.features(length))
+    np.testing.assert_allclose(np.linalg.norm(values(project / FEATURES), axis=1), 1, rtol=1e-5)
+
+
+def test_features_tell_people_apart_better_than_chance(project):
+    run()
+    table = read_features([project / FEATURES], ["feature"])
+    feature, query = table.values["feature"], table.split == "query"
+    dist = CosineDistances(feature[query], feature[~query])
+    assert cmc_and_map(dist, table.ids[query], table.ids[~query]).mean_ap > 0.8
+
+
+def test_baselines_stand_in_the_same_order_beside_the_features(project):
+    run()
+    found = pq.read_table(project / BASELINES)
+    assert found["tracklet"].equals(pq.read_table(project / FEATURES)["tracklet"])
+    for name in ("random", "untrained", "colour"):
+        assert np.isfinite(values(project / BASELINES, name)).all()
+    assert not np.allclose(values(project / BASELINES, "untrained"), values(project / FEATURES))
+
+
+def test_colours_are_medians_of_torso_and_legs():
+    frames = np.zeros((1, 2, 3, 100, 40), np.uint8)
+    frames[..., 20:50, :] = np.array([250, 10, 30], np.uint8)[:, None, None]
+    frames[..., 50:80, :] = np.array([5, 100, 200], np.uint8)[:, None, None]
+    frames[..., 20:80, 15:18] = 77
+    found = embed.colours({"inputs": {"frames": torch.from_numpy(frames)}})
+    np.testing.assert_allclose(found[0] * 255, [250, 10, 30, 5, 100, 200], atol=0.01)
+
+
+def test_skeletons_in_the_shards_do_not_change_visual_features(project):
+    run()
+    before = values(project / FEATURES)
+    made = rows(PEOPLE)
+    for row in made:
+        if row["split"] != "train":
+            row |= {"status": int(Status.LOW_SCORE), "xyz": None}
+    write_shards(project / "data/shards/tiny", made)
+    run()
+    np.testing.assert_array_equal(values(project / FEATURES), before)
+
+
+def test_dense_features_use_all_frames_and_differ_from_sampled_ones(project):
+    run()
+    run("embed.frames=dense")
+    dense = values(project / "work/try" / FEATURES)
+    assert dense.shape == values(project / FEATURES).shape
+    assert not np.allclose(dense, values(project / FEATURES), atol=1e-4)
+
+
+def test_the_skeleton_encoder_can_describe_alone(project):
+    run("embed.modality=skeleton")
+    skeleton = values(project / "work/try" / FEATURES)
+    assert skeleton.shape[1] == 128
+    table = read_features([project / "work/try" / FEATURES], ["feature"])
+    query = table.split == "query"
+    dist = CosineDistances(skeleton[query], skeleton[~query])
+    assert cmc_and_map(dist, table.ids[query], table.ids[~query]).mean_ap > 0.6
+
+
+def test_a_tracklet_without_a_readable_frame_keeps_its_row(project):
+    made = rows(PEOPLE)
+    for row in made:
+        if row["tracklet"] == "0004C1T0001":
+            spoil(row, Status.MISSING)
+    write_shards(project / "data/shards/tiny", made)
+    run()
+    assert len(pq.read_table(project / FEATURES)) == 6
+    assert np.isfinite(values(project / FEATURES)).all()
+
+
+def test_a_killed_run_continues_and_ends_with_the_same_bytes(project, monkeypatch):
+    monkeypatch.setattr(embed, "CHUNK", 2)
+    run()
+    whole = [(project / name).read_bytes() for name in (FEATURES, BASELINES)]
+    for name in (FEATURES, BASELINES):
+        (project / name).unlink()
+    describe, calls = embed.describe, []
+
+    def failing(model):
+        once = describe(model)
+
+        def batch(data):
+            calls.append(1)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            return once(data)
+
+        return batch
+
+    monkeypatch.setattr(embed, "describe", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    run()
+    assert [(project / name).read_bytes() for name in (FEATURES, BASELINES)] == whole
+    assert len(calls) == 5 + 2
+    assert not list(project.glob("work/embed/tiny/*"))
+
+
+def test_a_finished_run_is_not_done_again(project, capsys):
+    run()
+    run()
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_a_missing_model_names_the_command(project):
+    (project / "models/tiny/stage2.safetensors").unlink()
+    with pytest.raises(PipelineError, match="dvc repro stage2@tiny"):
+        run()
+
+
+def test_a_model_of_other_switches_is_refused(project):
+    with pytest.raises(PipelineError, match="does not fit the model"):
+        run("stage2.use_temporal=false")
+
+
+def test_a_modality_that_was_not_trained_names_the_knob(project):
+    with pytest.raises(PipelineError, match=r"embed\.modality is skeleton"):
+        run("embed.modality=skeleton", "stage2.use_skeleton=false")

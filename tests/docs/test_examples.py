@@ -117,3 +117,18 @@ def test_the_parser_of_the_page_reads_its_file(tmp_path: Path):
     (tmp_path / "split.txt").write_text("t1 7 0 train a/1.jpg a/2.jpg\n")
     (found,) = names["read"](Reading(tmp_path))
     assert (found.pid, found.frames, found.frame_numbers) == (7, ["a/1.jpg", "a/2.jpg"], [0, 1])
+
+
+def test_the_encoder_of_the_page_gives_tokens(capsys):
+    (script,) = blocks("adding_an_encoder.md", "python")
+    exec(script, {})
+    assert capsys.readouterr().out.strip() == "torch.Size([2, 9, 48]) torch.Size([2, 9, 16])"
+
+
+def test_the_encoder_file_of_the_page_builds_an_encoder():
+    import yaml
+
+    from pipeline.registry import MODELS
+
+    (text,) = blocks("adding_an_encoder.md", "yaml")
+    assert MODELS.build(yaml.safe_load(text)["visual"]).out_dim == 512

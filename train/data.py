@@ -79,9 +79,7 @@ class _Tracklets(Dataset[Item]):
             clip["frames"] = self.decoded(rows)
         for transform in self._transforms:
             clip = transform(clip, rng)
-        return {name: value.contiguous() for name, value in clip.items()} | {
-            "camids": torch.tensor(camid)
-        }
+        return clip | {"camids": torch.tensor(camid)}
 
     def decoded(self, rows: np.ndarray) -> Tensor:
         """Return the frames at some global rows, `(T, 3, H, W)`; each is decoded once."""
@@ -92,7 +90,9 @@ class _Tracklets(Dataset[Item]):
             if image.shape[:2] != (self.height, self.width):
                 image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
             frames[i] = image
-        return torch.from_numpy(frames[back]).permute(0, 3, 1, 2)
+        if len(unique) < len(rows):
+            frames = frames[back]
+        return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
     def _blank(self, camid: int) -> dict[str, Tensor]:
         shape = (self.clip_frames, 3, self.height, self.width)
@@ -147,6 +147,7 @@ class ClipDataset(_Tracklets):
         self._rows = [own for own, kept in zip(rows, is_kept, strict=True) if kept]
         self.table = self.table[is_kept].reset_index(drop=True)
         self.labels = np.searchsorted(self.pids, self.table["pid"]).tolist()
+        self._camids = self.table["camid"].tolist()
 
     @property
     def metainfo(self) -> dict[str, list[int]]:
@@ -162,7 +163,7 @@ class ClipDataset(_Tracklets):
         index, key = draw if isinstance(draw, tuple) else (draw, None)
         rng = np.random.default_rng(key if key is not None else 0)
         rows = chunked(self._rows[index], self.clip_frames, rng if key is not None else None)
-        inputs = self.clip(rows, int(self.table["camid"].iat[index]), rng)
+        inputs = self.clip(rows, self._camids[index], rng)
         return {"inputs": inputs, "labels": self.labels[index]}
 
 
@@ -201,6 +202,7 @@ class TestDataset(_Tracklets):
         if held_out:
             kept = np.unique(self.table["pid"])[-held_out:]
             self.table = self.table[self.table["pid"].isin(kept)].reset_index(drop=True)
+        self._camids = self.table["camid"].tolist()
         self._clips: list[tuple[int, np.ndarray]] = []
         for position in range(len(self.table)):
             rows = self.readable(position)
@@ -219,9 +221,7 @@ class TestDataset(_Tracklets):
     def __getitem__(self, index: int) -> Item:
         """Load a clip; its label is the position of its tracklet in `table`."""
         position, rows = self._clips[index]
-        inputs = self.clip(
-            rows, int(self.table["camid"].iat[position]), np.random.default_rng(index)
-        )
+        inputs = self.clip(rows, self._camids[position], np.random.default_rng(index))
         return {"inputs": inputs, "labels": position}
 
     def owner(self, index: int) -> int:

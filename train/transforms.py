@@ -86,9 +86,13 @@ class FrameTransform:
         if "frames" not in clip:
             return clip
         # torchvision draws from torch's global generator: seed it here, and put it back after.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63)))
+        # torch.manual_seed would also seed GPUs, which costs more than most transforms.
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(int(rng.integers(2**63)))
+        try:
             return clip | {"frames": self._transform(clip["frames"])}
+        finally:
+            torch.set_rng_state(state)
 
 
 @TRANSFORMS.register_module()

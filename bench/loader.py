@@ -1,0 +1,132 @@
+"""Compare reading training clips from shards with reading a JPEG and a JSON file per frame.
+
+Run it:   python -m bench.loader
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench.measure import Json, case, finish, seconds
+from pipeline import schema
+from pipeline.cli import run
+
+PEOPLE, FRAMES, CLIP, RUNS = 12, 48, 8, 5
+ERASE = {"type": "FrameTransform", "name": "RandomErasing", "p": 0.5, "value": [124, 116, 104]}
+
+
+def render(folder: Path) -> list[list[Path]]:
+    """Write the frames of some tracklets both ways; return the JPEG files of each."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from extract.walker_clip import film, scene
+    from extract.walker_person import stranger
+
+    rows, files = [], []
+    for pid in range(PEOPLE):
+        rng = np.random.default_rng(pid)
+        clip = film(stranger(rng), scene(0, pid % 4), np.arange(FRAMES), rng)
+        own = []
+        for number, jpeg in enumerate(clip.jpegs):
+            xyz = rng.normal(size=51).astype(np.float32).tolist()
+            file = folder / f"frames/{pid:04}/{number:03}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(jpeg)
+            file.with_suffix(".json").write_text(json.dumps({"xyz": xyz}))
+            own.append(file)
+            rows.append(
+                {"tracklet": f"{pid:04}", "pid": pid, "camid": 0, "split": "train",
+                 "frame": number, "frame_number": number, "path": file.name, "width": 128,
+                 "height": 256, "xy_px": [0.0] * 34, "score": [1.0] * 17, "xyz": xyz,
+                 "bridged": False, "jpeg": jpeg, "status": 0}
+            )  # fmt: skip
+        files.append(own)
+    shard = folder / "data/shards/bench/train-00000.parquet"
+    shard.parent.mkdir(parents=True)
+    columns = schema.with_metadata(schema.SHARD, dataset="bench", embed_frames=True)
+    table = pa.Table.from_pylist(rows, columns)
+    pq.write_table(
+        table, shard, row_group_size=schema.ROW_GROUP_FRAMES, compression="none",
+        use_dictionary=False,
+    )  # fmt: skip
+    return files
+
+
+def ours(folder: Path) -> Callable[[], object]:
+    """Return what loads one clip of every tracklet from the shards."""
+    from train.data import ClipDataset
+    from train.sampler import Draw
+
+    transforms = [{"type": "ClipFlip", "prob": 0.5}, ERASE]
+    root = str(folder / "data/shards/bench")
+    data = ClipDataset(root, CLIP, (256, 128), transforms)
+    return lambda: [data[Draw(index, (0, 0, index))] for index in range(len(data))]
+
+
+def usual(files: list[list[Path]]) -> Callable[[], object]:
+    """Return what the public video re-identification loaders do: Pillow, one frame at a time."""
+    import torch
+    from PIL import Image
+    from torchvision import transforms
+
+    change = transforms.Compose(
+        [
+            transforms.Resize((256, 128), interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize([0.5] * 3, [0.5] * 3),
+            transforms.RandomErasing(),
+        ]
+    )
+
+    def clip(own: list[Path], rng: np.random.Generator) -> object:
+        chosen = [own[int(i)] for i in np.sort(rng.integers(0, len(own), CLIP))]
+        frames = [change(Image.open(file).convert("RGB")) for file in chosen]
+        skeletons = [json.loads(file.with_suffix(".json").read_text())["xyz"] for file in chosen]
+        return torch.stack(frames), torch.tensor(skeletons).view(CLIP, 17, 3)
+
+    return lambda: [clip(own, np.random.default_rng(i)) for i, own in enumerate(files)]
+
+
+def bare(files: list[list[Path]]) -> Callable[[], object]:
+    """Return what decodes as many frames, from memory, and does nothing else."""
+    from shards.read import decode
+
+    jpegs = [[file.read_bytes() for file in own[:: FRAMES // CLIP]] for own in files]
+    return lambda: [[decode(jpeg) for jpeg in own] for own in jpegs]
+
+
+def main(json_file: Json = None) -> None:
+    """Compare loading clips of 8 frames with the usual loader, and with decoding alone."""
+    import contextlib
+
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        folder = Path(name)
+        files = render(folder)
+        loaders = {"ours": ours(folder), "usual": usual(files), "bare": bare(files)}
+        rates: dict[str, list[float]] = {loader: [] for loader in loaders}
+        for loader in loaders.values():
+            loader()
+        for _ in range(RUNS):
+            for loader, load in loaders.items():
+                rates[loader].append(PEOPLE / seconds(load))
+    cases = {
+        "clips, one process": case(rates["ours"], rates["usual"], "clips/s", more_is_better=True),
+        "clips against decoding alone": case(
+            rates["ours"], rates["bare"], "clips/s", more_is_better=True
+        ),
+    }
+    finish("loader", cases, json_file)
+
+
+if __name__ == "__main__":
+    run(main)

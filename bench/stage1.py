@@ -1,0 +1,71 @@
+"""Compare an epoch of stage 1 on cached features with one that runs the frozen encoder.
+
+Run it:   python -m bench.stage1
+"""
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.loader import FRAMES, PEOPLE, render
+from bench.measure import Json, compare_seconds, finish
+from pipeline.cli import run
+
+if TYPE_CHECKING:
+    from train.model import Stage1Model
+
+# The paper's towers and clips. What the weights are makes no difference to the time.
+VISUAL = {"type": "VitEncoder"}
+SKELETON = {"type": "SkeletonGraphTransformer"}
+PREPROCESSOR = {"type": "ClipPreprocessor", "mean": [0.5] * 3, "std": [0.5] * 3}
+CLIP, BATCH, RUNS = 8, 4, 3
+
+
+def epoch(model: "Stage1Model", data: Any) -> None:
+    """Train on every tracklet once."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    from train.sampler import Draw
+
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    draws = [Draw(index, (0, 0, index)) for index in range(len(data))]
+    for batch in DataLoader(data, BATCH, sampler=draws):
+        inputs = model.data_preprocessor(batch)
+        loss = model(**inputs, mode="loss")["loss_contrast"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def main(json_file: Json = None) -> None:
+    """Compare an epoch on cached features with one that runs the frozen encoder."""
+    from train.cache import FeatureDataset
+    from train.data import ClipDataset
+    from train.model import Stage1Model
+
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        folder = Path(name)
+        render(folder)
+        model = Stage1Model(
+            VISUAL, SKELETON, freeze_visual=True, data_preprocessor=PREPROCESSOR
+        ).train()
+        clips = {
+            "root": str(folder / "data/shards/bench"),
+            "clip_frames": CLIP,
+            "image_size": model.visual.size,
+        }
+        file = folder / "features.npy"
+        np.save(file, np.zeros((PEOPLE * FRAMES, model.visual.out_dim), np.float32))
+        cached, live = FeatureDataset(str(file), **clips), ClipDataset(**clips)
+        found = compare_seconds(
+            lambda: epoch(model, cached), lambda: epoch(model, live), RUNS, opponent_runs=1
+        )
+    finish("stage1", {"epoch, frozen CLIP ViT-B/16": found}, json_file)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -15,10 +15,13 @@ from tests.conftest import ROOT
 
 FRAMES = 6
 KNOBS = {
-    "stage1": {"identities": 2, "clips": 2, "clip_frames": 4, "epochs": 3, "seed": 0},
+    "stage1": {
+        "identities": 2, "clips": 2, "clip_frames": 4, "epochs": 3, "seed": 0,
+        "lr": 1e-3, "warmup_lr": 1e-4, "warmup_epochs": 2,
+    },
     "stage2": {
         "identities": 2, "clips": 2, "clip_frames": 4, "epochs": 3, "seed": 0,
-        "milestones": [2], "refresh_epochs": 2,
+        "lr": 1e-3, "warmup_epochs": 2, "milestones": [2], "refresh_epochs": 2,
     },
     "runtime": {"workers": 1},
 }  # fmt: skip

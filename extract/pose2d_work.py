@@ -83,7 +83,7 @@ class Pose2dWork:
     ) -> pa.Table:
         """Find the joints of whole tracklets, rows of the index."""
         keys = tables.explode(tracklets)
-        found = _Found(len(keys))
+        found = Found(len(keys))
         paths = [self.root / name for name in keys["path"].to_pylist()]
         batch: list[tuple[int, np.ndarray]] = []
         for i, frame in enumerate(_ahead(pool, _reader(estimator), paths, 2 * self.batch_frames)):
@@ -98,20 +98,23 @@ class Pose2dWork:
         return found.table(keys, self.knobs.min_score)
 
 
-class _Found:
+class Found:
     """What is known about the `N` frames of a chunk."""
 
     def __init__(self, frames: int) -> None:
+        """Know nothing yet."""
         self.size = np.zeros((frames, 2), np.int16)
         self.status = np.zeros(frames, np.int8)
         self.xy = np.zeros((frames, 17, 2), np.float32)
         self.score = np.zeros((frames, 17), np.float32)
 
     def fill(self, estimator: "Estimator", batch: list[tuple[int, np.ndarray]]) -> None:
+        """Find the joints of a batch: rows of this chunk with their crops."""
         rows = [i for i, _ in batch]
         self.xy[rows], self.score[rows] = estimator([crop for _, crop in batch], self.size[rows])
 
     def table(self, keys: pa.Table, min_score: float) -> pa.Table:
+        """Return it as rows of pose2d; a frame that scores below `min_score` is marked."""
         low = (self.status == Status.OK) & (self.score.mean(axis=1) < min_score)
         self.status[low] = Status.LOW_SCORE
         bad = (self.status == Status.MISSING) | (self.status == Status.UNREADABLE)

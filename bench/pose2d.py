@@ -1,0 +1,265 @@
+"""Compare the 2D stage with MMPose's own inferencer, from JPEGs on disk to tables on disk.
+
+Run it:   python -m bench.pose2d
+
+Both run RTMPose-t with random weights on the same rendered crops and the same cores, models loaded
+and warm. The opponent is `MMPoseInferencer` as its manual calls it, then with its flip test off.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measure import Case, Json, case, compare_peak_memory, finish, seconds
+from pipeline.cli import Stage, run
+
+ROOT = Path(__file__).parent.parent
+# The network of the rendered dataset: so small that memory for frames would show.
+SMALL = "conf/weights/walkers_pose/pose2d.py"
+CONFIG = "configs/body_2d_keypoint/rtmpose/body8/rtmpose-t_8xb256-420e_body8-256x192.py"
+FRAMES, OPPONENT_FRAMES, RUNS, BATCHES = 2048, 96, 3, 6
+LABELS = {
+    "flip": "MMPoseInferencer",
+    "no flip": "MMPoseInferencer without flip test",
+    "forward": "bare forward pass",
+}
+SPEC = """
+source: local
+licence: none
+{kind}: {{config: {config}, checkpoint: weights.safetensors{more}}}
+"""
+
+
+def write_spec(
+    name: str, kind: str, config: str, checkpoint: Callable[[Any], None], **more
+) -> None:
+    """Describe a model with random weights in conf/weights/, and let `checkpoint` write them."""
+    rest = "".join(f", {key}: {value}" for key, value in more.items())
+    Path("conf/weights").mkdir(parents=True, exist_ok=True)
+    Path(f"conf/weights/{name}.yaml").write_text(
+        SPEC.format(kind=kind, config=config, more=rest), encoding="utf-8"
+    )
+    folder = Path("data/weights") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint(folder / "weights.safetensors")
+
+
+def random_weights(config: str) -> Callable[[Path], None]:
+    """Return a function that writes random weights of a model of MMPose's model zoo."""
+    from safetensors.torch import save_file
+
+    from extract import models
+
+    path = Path(find_spec("mmpose").origin).parent / ".mim" / config
+    path = path if path.exists() else ROOT / config
+    return lambda file: save_file(
+        models.build(models.read_config(path), None, "cpu").state_dict(), file
+    )
+
+
+@contextmanager
+def project(frames: int) -> Iterator[Stage]:
+    """Make a project folder with rendered frames of 128 x 256 pixels, and work in it."""
+    from pipeline.params import load
+
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            shutil.copy(ROOT / "params.yaml", "params.yaml")
+            _make_frames(frames)
+            params = load((), "walkers")
+            dataset = params.datasets["walkers"].model_copy(
+                update={"pose2d": "bench", "pose3d": "bench"}
+            )
+            params = params.model_copy(update={"datasets": {"bench": dataset}})
+            yield Stage("pose2d", "bench", params, 0, False, False)
+        finally:
+            os.chdir(home)
+
+
+def _make_frames(count: int) -> None:
+    """Write tracklets of 64 frames and their index; 256 different pictures stand for all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from extract.walker_clip import film, scene
+    from extract.walker_person import stranger
+    from pipeline.schema import INDEX, with_metadata
+
+    rng = np.random.default_rng(0)
+    pictures = [
+        jpeg
+        for seed in range(4)
+        for jpeg in film(stranger(rng), scene(0, seed % 4), np.arange(64), rng).jpegs
+    ]
+    rows = []
+    for number in range(-(-count // 64)):
+        names = [f"{number:05d}/{i:03d}.jpg" for i in range(min(64, count - 64 * number))]
+        folder = Path("data/raw/bench") / f"{number:05d}"
+        folder.mkdir(parents=True)
+        for i, name in enumerate(names):
+            (folder.parent / name).write_bytes(pictures[(64 * number + i) % len(pictures)])
+        keys = {"tracklet": f"{number:05d}", "pid": number, "camid": 0, "split": "train"}
+        numbers = list(range(len(names)))
+        rows.append(keys | {"frames": names, "frame_numbers": numbers, "clothes": None})
+    path = Path("data/index/bench.parquet")
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=with_metadata(INDEX)), path)
+
+
+@contextmanager
+def warm(stage: Stage, plan: Callable[[Stage], Any]) -> Iterator[Callable[[], float]]:
+    """Start workers with the model of a stage; yields a function that runs the stage once.
+
+    It returns frames per second from the first file read to the last one written.
+    """
+    from extract import cluster
+    from extract.chunks import ChunkStore
+
+    job = plan(stage)
+    name = f"{stage.name}-{job.fingerprint}"
+    with cluster.connect(stage.params.runtime) as client, cluster.loaded(client, name, job.work):
+
+        def once() -> float:
+            store = ChunkStore(job.folder, len(job.chunks))
+            job.folder.mkdir(parents=True, exist_ok=True)
+            chunks = [
+                cluster.Chunk(i, frames, store.path(i).absolute(), part)
+                for i, (frames, part) in enumerate(job.chunks)
+            ]
+
+            def make() -> None:
+                for _ in cluster.run(client, name, chunks):
+                    pass
+                store.publish(job.output, lambda split: {})
+
+            return job.frames / seconds(make)
+
+        once()
+        yield once
+
+
+def stock(config: Path) -> Callable[[bool, int], float]:
+    """Load MMPose's inferencer; returns a function to frames per second.
+
+    It takes whether to use the flip test, and torch's threads.
+    """
+    from extract import models
+
+    models.import_mmpose()
+    import torch
+    from mmpose.apis import MMPoseInferencer
+
+    inferencer = MMPoseInferencer(pose2d=str(config), det_model="whole_image", device="cpu")
+    files = [str(file) for file in islice(sorted(Path("data/raw").rglob("*.jpg")), OPPONENT_FRAMES)]
+
+    def infer(flip_test: bool, threads: int) -> float:
+        torch.set_num_threads(threads)
+        inferencer.inferencer.model.test_cfg["flip_test"] = flip_test
+        return len(files) / seconds(lambda: list(inferencer(files)))
+
+    infer(False, 1)
+    return infer
+
+
+def bare_forward(config: Path) -> Callable[[], float]:
+    """Load the network alone; returns a function to frames per second on one core."""
+    import torch
+
+    from extract.estimator import Estimator
+
+    torch.set_num_threads(1)
+    estimator = Estimator(config, None)
+    width, height = estimator.input_size
+    images = torch.randn(64, 3, height, width).to(memory_format=torch.channels_last)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for _ in range(BATCHES):
+                estimator._forward(estimator._model, images)
+
+    forward()
+    return lambda: BATCHES * len(images) / seconds(forward)
+
+
+def _speed(precision: str) -> tuple[list[float], dict[str, list[float]]]:
+    """Return our frames/s, and those of each opponent, measured in turn."""
+    cores = len(os.sched_getaffinity(0))
+    with project(FRAMES) as stage:
+        write_spec("bench", "estimator", CONFIG, random_weights(CONFIG))
+        knobs = stage.params.pose2d.model_copy(update={"precision": precision})
+        runtime = stage.params.runtime.model_copy(update={"workers": cores})
+        params = stage.params.model_copy(update={"pose2d": knobs, "runtime": runtime})
+        from extract import pose2d
+        from extract.spec import load
+
+        config = load("bench").config("estimator")
+        infer, forward = stock(config), bare_forward(config)
+        ours: list[float] = []
+        theirs: dict[str, list[float]] = {"flip": [], "no flip": [], "forward": []}
+        with warm(replace(stage, params=params), pose2d.plan) as once:
+            for _ in range(RUNS):
+                ours.append(once())
+                # The better of one thread and all: on busy machines torch's threads wait.
+                theirs["flip"].append(max(infer(True, n) for n in {1, cores}))
+                theirs["no flip"].append(max(infer(False, n) for n in {1, cores}))
+                theirs["forward"].append(forward() * cores)
+    return ours, theirs
+
+
+def _memory(frames: int) -> None:
+    """Run the stage with a small network, scheduler and worker in this very process."""
+    from distributed import LocalCluster
+
+    from extract import pose2d
+    from extract.engine import extract
+
+    with (
+        project(frames) as stage,
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+    ):
+        Path(SMALL).parent.mkdir(parents=True)
+        shutil.copy(ROOT / SMALL, SMALL)
+        write_spec("bench", "estimator", SMALL, random_weights(SMALL))
+        runtime = stage.params.runtime.model_copy(update={"scheduler": cluster.scheduler_address})
+        params = stage.params.model_copy(update={"runtime": runtime})
+        extract(pose2d.plan(replace(stage, params=params)))
+
+
+def few_frames() -> None:
+    """Extract 2,000 frames."""
+    _memory(2000)
+
+
+def many_frames() -> None:
+    """Extract 20,000 frames."""
+    _memory(20_000)
+
+
+def main(json_file: Json = None) -> None:
+    """Compare the 2D stage with MMPose's own inferencer."""
+    from extract.models import fast_bfloat16
+
+    cases: dict[str, Case] = {}
+    for precision in ("float32", "bfloat16") if fast_bfloat16("cpu") else ("float32",):
+        ours, theirs = _speed(precision)
+        for name, speeds in theirs.items():
+            cases[f"{precision}, {LABELS[name]}"] = case(ours, speeds, "frames/s", True)
+    cases["peak memory: 20,000 frames, 2,000 frames"] = compare_peak_memory(many_frames, few_frames)
+    finish("pose2d", cases, json_file)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -106,6 +106,7 @@ class Stage1Params(Section):
     clips: int = Field(ge=1, description="clips per identity in a batch, K")
     flip: float = Field(ge=0, le=1, description="share of clips mirrored")
     epochs: int = Field(ge=1, description="length of the run")
+    temperature: float = Field(gt=0, description="of the contrast at the start; it is learnt")
     lr: float = Field(gt=0, description="learning rate")
     warmup_lr: float = Field(gt=0, description="learning rate the warm-up starts from")
     warmup_epochs: int = Field(ge=0, description="length of the warm-up")

@@ -106,6 +106,7 @@ class Stage1Model(ReidModel):
         prompt: dict[str, Any] | None = None,
         prompt_weight: float = 1.0,
         freeze_visual: bool = False,
+        classes: int = 0,
         modality: Modality = "skeleton",
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
@@ -118,6 +119,8 @@ class Stage1Model(ReidModel):
             prompt: Configuration of a `SkeletonPromptLoss`, for TranSG's tasks on top.
             prompt_weight: Weight of those.
             freeze_visual: Train the skeleton tower only. Its batches may bring `visual` features.
+            classes: Training identities, where neither tower is pretrained: both learn to tell
+                them apart too. 0 for the paper's loss.
             modality: What `predict` describes a clip by.
             data_preprocessor: Configuration of a `ClipPreprocessor`.
 
@@ -135,6 +138,14 @@ class Stage1Model(ReidModel):
         self.prompt_weight, self.freeze_visual = prompt_weight, freeze_visual
         if freeze_visual:
             self.visual.requires_grad_(False)
+        # Two untrained towers give every clip nearly the same unit vector, and the contrast stays
+        # at chance. One classifier for both teaches them what a person is, and in the same words;
+        # a neck of each centres its features.
+        self.necks = self.classifier = None
+        if classes:
+            head = Head(self.visual.out_dim, classes)
+            self.necks = nn.ModuleList([head.neck, Head(self.visual.out_dim, classes).neck])
+            self.classifier = head.classifier
 
     def train(self, mode: bool = True) -> "Stage1Model":
         """Switch to training; a frozen tower stays in evaluation."""
@@ -169,10 +180,19 @@ class Stage1Model(ReidModel):
         tokens = self.skeleton(inputs["xyz"], mask)
         visual, skeleton = self.visual_feature(inputs), self.skeleton.pool(tokens, mask)
         keep = gather(has_skeleton(inputs))
-        pairs = [gather(x)[keep] for x in (visual, skeleton, labels)]
-        losses = {
-            "loss_contrast": self.contrast(*pairs),
-            "match_accuracy": _match_accuracy(*pairs),
+        visual, skeleton, known = (gather(x)[keep] for x in (visual, skeleton, labels))
+        losses = {}
+        if self.classifier is not None:
+            visual, skeleton = (
+                neck(x) for neck, x in zip(self.necks, (visual, skeleton), strict=True)
+            )
+            losses["loss_id"] = sum(
+                F.cross_entropy(self.classifier(x), known, label_smoothing=0.1)
+                for x in (visual, skeleton)
+            )
+        losses |= {
+            "loss_contrast": self.contrast(visual, skeleton, known),
+            "match_accuracy": _match_accuracy(visual, skeleton, known),
             "temperature": 1 / self.contrast.scale().detach(),
         }
         if self.prompt is not None:

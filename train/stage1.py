@@ -45,7 +45,7 @@ def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
     from pipeline.compose import compose
     from train.processes import choose_device
-    from train.run import Training, shard_files, weight_files
+    from train.run import Training, build_dataset, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
     config = compose("stage1", stage.params)
@@ -63,6 +63,8 @@ def prepare(stage: Stage) -> "Training":
         config["model"]["freeze_visual"] = True
         # Features are kept of the frames as they are, so nothing may change them.
         config["train_dataloader"]["dataset"]["transforms"] = []
+    elif not config["model"]["visual"].get("weights"):
+        config["model"]["classes"] = len(build_dataset(config).pids)
     return Training(stage, config, inputs, stage.out(paths.stage1_file(stage.dataset)))
 
 

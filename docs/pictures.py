@@ -8,6 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -19,6 +20,7 @@ from shards.read import Shards, decode
 from shards.sheets import skeleton_on_frame, span_of, spread
 
 DATASET = "walkers"
+RANKED = paths.report_dir(DATASET) / "ranked"
 CELL = (256, 128)
 DARK, LIGHT, LINE = "#1e2026", "#e6e8ec", "#7d8590"
 
@@ -41,7 +43,10 @@ def pipeline_picture(shards: Shards) -> None:
     span = span_of(shards.xyz[rows])
     frames = [decode(jpeg) for jpeg in shards.jpeg(rows)]
     joints_2d = [skeleton_on_frame(shards, row) for row in rows[:2]]
-    joints_3d = [draw.figure(shards.xyz[row], "side", CELL, span) for row in rows[:2]]
+    joints_3d = [draw.figure(shards.xyz[row], "front", CELL, span) for row in rows[:2]]
+    # The query, and the first two ranks that count.
+    ranked = cv2.imread(str(RANKED / "best.png"))[20:236, :, ::-1]
+    ranked = np.concatenate([ranked[:, :112], ranked[:, 236:466]], axis=1)
     table = "one row a frame:\njpeg\nxy_px   score\nxyz\nstatus\npid   camid"
     model = "skeleton  +  image\ncontrastive\n\nPFU  +  SGTM\nfine-tuning"
     steps = [
@@ -50,7 +55,7 @@ def pipeline_picture(shards: Shards) -> None:
         ("3D joints", "extract.pose3d", strip(joints_3d)),
         ("Parquet shards", "shards.write", table),
         ("CSIP-ReID", "train.stage1, train.stage2", model),
-        ("features, scores", "evaluate.embed, .score", strip([frames[0], frames[3]])),
+        ("features, scores", "evaluate.embed, .score", ranked),
     ]
     figure, axes = plt.subplots(1, len(steps), figsize=(16, 3.6), facecolor=DARK)
     for ax, (title, command, content) in zip(axes, steps, strict=True):
@@ -87,7 +92,7 @@ def pipeline_picture(shards: Shards) -> None:
 def main() -> None:
     """Draw both pictures."""
     pipeline_picture(Shards(paths.shards_dir(DATASET)))
-    shutil.copy(paths.report_dir(DATASET) / "ranked" / "median.png", "docs/ranked.png")
+    shutil.copy(RANKED / "median.png", "docs/ranked.png")
 
 
 if __name__ == "__main__":

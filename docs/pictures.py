@@ -47,6 +47,7 @@ def pipeline_picture(shards: Shards) -> None:
     # The query, and the first two ranks that count.
     ranked = cv2.imread(str(RANKED / "best.png"))[20:236, :, ::-1]
     ranked = np.concatenate([ranked[:, :112], ranked[:, 236:466]], axis=1)
+    ranked = draw.fitted(ranked, (256, 264))
     table = "one row a frame:\njpeg\nxy_px   score\nxyz\nstatus\npid   camid"
     model = "skeleton  +  image\ncontrastive\n\nPFU  +  SGTM\nfine-tuning"
     steps = [

@@ -127,7 +127,7 @@ class Embedder:
 
         from pipeline.registry import MODELS
         from train.checkpoint import load
-        from train.run import choose_device
+        from train.processes import choose_device
         from train.stage2 import configure
 
         choose_device(stage.params.runtime.device)

@@ -47,3 +47,13 @@ def command() -> Command:
         )
 
     return call
+
+
+@pytest.fixture(autouse=True)
+def no_scope_left_behind():
+    """Forget MMEngine's default scope: stages have a process each, tests share one."""
+    yield
+    if "mmengine.registry" in sys.modules:
+        from mmengine.registry import DefaultScope
+
+        DefaultScope._instance_dict.clear()

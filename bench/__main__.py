@@ -4,30 +4,19 @@ Run:   python -m bench
 """
 
 import json
-import os
 import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from bench.measure import Case
+from bench.measure import PAGE, Case, machine, rewrite
 from pipeline import console
 from pipeline.cli import run
 from pipeline.errors import PipelineError
 
-PAGE = Path("docs/performance.md")
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
-
-
-def machine() -> str:
-    """Name this machine by its cores and processor."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if "model name" in line), model)
-    return f"{len(os.sched_getaffinity(0))} cores, {model}"
+# Not run with the others: bench.scale takes half an hour and has a table of its own.
+OTHERS = ("__init__", "__main__", "measure", "scale")
 
 
 def table(found: dict[str, dict[str, Case]]) -> str:
@@ -52,9 +41,7 @@ def table(found: dict[str, dict[str, Case]]) -> str:
 def main() -> None:
     """Measure everything against what a user would run instead."""
     names = sorted(
-        file.stem
-        for file in Path(__file__).parent.glob("*.py")
-        if file.stem not in ("__init__", "__main__", "measure")
+        file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in OTHERS
     )
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -65,9 +52,7 @@ def main() -> None:
             if done.returncode:
                 raise PipelineError(f"bench.{name} failed. Run it alone: python -m bench.{name}")
             found[name] = json.loads(out.read_text())
-    text = PAGE.read_text()
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{table(found)}\n{END}{rest.split(END)[1]}")
+    rewrite("bench", table(found))
     console.summary(PAGE, f"{len(names)} benchmarks", "git diff docs/performance.md")
 
 

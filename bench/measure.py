@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ Json = Annotated[
     Path | None, typer.Option("--json", help="Also write {case: {ours, opponent, ratio, ...}}.")
 ]
 Work = Callable[[], object]
+PAGE = Path("docs/performance.md")
 
 
 class Case(TypedDict):
@@ -94,6 +97,24 @@ def finish(title: str, cases: dict[str, Case], json_file: Path | None) -> None:
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(cases, indent=2) + "\n", encoding="utf-8")
+
+
+def machine() -> str:
+    """Name this machine by its cores and processor."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if "model name" in line), model)
+    return f"{len(os.sched_getaffinity(0))} cores, {model}"
+
+
+def rewrite(name: str, text: str) -> None:
+    """Replace what stands between the markers of `name` in docs/performance.md."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    after = rest.split(end)[1]
+    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def clustered_features(

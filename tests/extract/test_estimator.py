@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ FAMILIES = {
     "cspnext_udp": "topdown_heatmap/coco/cspnext-tiny_udp_8xb256-210e_coco-256x192.py",
     "vitpose_s": "topdown_heatmap/coco/td-hm_ViTPose-small_8xb64-210e_coco-256x192.py",
 }
+# Two responses nearer than this share of the higher one: rounding decides which is the peak.
+TIE = 1e-4
 
 
 def people(folder):
@@ -77,11 +80,13 @@ def test_joints_equal_those_of_mmpose_on_real_people(stock, flip_test):
         head = estimator._model.head
         head.final_layer = torch.nn.Sequential(head.final_layer, Blur())
     xy, score = estimator([estimator.crop(crop) for crop in crops], sizes)
-    expected, expected_score = zip(*(run_mmpose(model, crop) for crop in crops), strict=True)
-    moved = np.abs(xy - np.stack(expected)).max(-1) > tolerance_px
-    # Random networks have joints with two peaks of the same height up to rounding: one in 68 moved.
-    assert moved.mean() < 0.03
-    np.testing.assert_allclose(score, np.clip(np.stack(expected_score), 0, 1), atol=1e-3)
+    found = zip(*(run_mmpose(model, crop) for crop in crops), strict=True)
+    expected, expected_score, tied = (np.stack(part) for part in found)
+    moved = np.abs(xy - expected).max(-1) > tolerance_px
+    # Random networks have joints with two peaks; one of the 68 of RTMPose falls the other way.
+    assert moved.sum() <= 1
+    assert not (moved & ~tied).any()
+    np.testing.assert_allclose(score, np.clip(expected_score, 0, 1), atol=1e-3)
 
 
 def needs_smooth_heatmaps(codec):
@@ -103,10 +108,23 @@ class Blur(torch.nn.Module):
 
 
 def run_mmpose(model, crop):
+    """Return MMPose's joints and scores, and which joints have two peaks of the same height."""
     from mmpose.apis import inference_topdown
 
-    found = inference_topdown(model, crop[..., ::-1])[0].pred_instances
-    return found.keypoints[0], found.keypoint_scores[0]
+    with patch.object(model.head, "decode", wraps=model.head.decode) as decode:
+        found = inference_topdown(model, crop[..., ::-1])[0].pred_instances
+    ((output,), _) = decode.call_args
+    return found.keypoints[0], found.keypoint_scores[0], has_tie(output)
+
+
+def has_tie(output):
+    """Return for each joint whether its peak is one in name only: in x or y, or in the heatmap."""
+    responses = output if isinstance(output, tuple) else (output.flatten(2),)
+    tied = np.zeros(responses[0].shape[1], bool)
+    for response in responses:
+        first, second = response[0].topk(2).values.unbind(-1)
+        tied |= (first - second < TIE * first.abs()).numpy()
+    return tied
 
 
 def test_a_batch_of_any_length_gives_what_each_frame_gives_alone(tiny_weights):

@@ -36,6 +36,8 @@ FORMATS = (
     "mevid",
     "vreid_xfd",
 )
+# Skeletons as text, without frames: shards.kinect makes their index and shards.
+SKELETON_FORMATS = ("biwi", "ias_lab", "kgbd", "ks20")
 # Raised when a parser reads the same files differently.
 PARSER_VERSION = 1
 
@@ -97,11 +99,12 @@ def build_index(
     """
     dataset = stage.params.datasets[stage.dataset]
     parser = find_parser(dataset.format)
-    if not root.is_dir():
+    if dataset.format in SKELETON_FORMATS:
         raise PipelineError(
-            f"{root} is not there. Put the dataset there, or set REID_DATA_ROOT to the folder "
-            f"above it. {parser.FORMAT.source}"
+            f"{stage.dataset} holds skeletons and no frames: DVC's stages are not for it. "
+            f"Run: python -m shards.kinect --dataset {stage.dataset}"
         )
+    check_root(root, parser)
     reading = Reading(root, stage.params.index.trial, dataset.case)
     tracklets: Iterator[Tracklet] = parser.read(reading)
     if check_frames:
@@ -114,7 +117,7 @@ def build_index(
     with paths.write_atomic(out) as temporary:
         write_index(temporary, count(tracklets, reading.counted), metadata, reading)
         published = {} if stage.limit or dataset.counts == "none" else parser.FORMAT.published
-        _judge(stage.dataset, reading, published, allow_partial)
+        judge(stage.dataset, reading, published, allow_partial)
     return reading.counted, reading.missing
 
 
@@ -124,14 +127,33 @@ def find_parser(name: str) -> ModuleType:
     Raises:
         PipelineError: If there is none of that name.
     """
-    if name not in FORMATS:
+    known = (*FORMATS, *SKELETON_FORMATS)
+    if name not in known:
         raise PipelineError(
-            f"params.yaml: {name!r} is no dataset format. {did_you_mean(name, FORMATS)}"
+            f"params.yaml: {name!r} is no dataset format. {did_you_mean(name, known)}"
         )
     return importlib.import_module(f"extract.{name}")
 
 
-def _judge(dataset: str, reading: Reading, published: dict[str, int], allow_partial: bool) -> None:
+def check_root(root: Path, parser: ModuleType) -> None:
+    """Check that a dataset's folder is there.
+
+    Raises:
+        PipelineError: If it is not.
+    """
+    if not root.is_dir():
+        raise PipelineError(
+            f"{root} is not there. Put the dataset there, or set REID_DATA_ROOT to the folder "
+            f"above it. {parser.FORMAT.source}"
+        )
+
+
+def judge(dataset: str, reading: Reading, published: dict[str, int], allow_partial: bool) -> None:
+    """Compare what was read with what the authors published.
+
+    Raises:
+        PipelineError: If it differs and the user did not allow that; else that is a warning.
+    """
     faults = []
     if reading.missing:
         faults.append(

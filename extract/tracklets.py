@@ -51,6 +51,7 @@ class Format:
         gallery_includes_queries: The official rule.
         same_camera_counts: Whether the official rule ranks the query's own camera too.
         trials: Number of random splits over which results are averaged.
+        both_ways: Whether the gallery is also searched for in the queries.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Format:
     gallery_includes_queries: bool = False
     same_camera_counts: bool = False
     trials: int = 1
+    both_ways: bool = False
 
 
 @dataclass

@@ -62,6 +62,7 @@ class Embedding:
     Attributes:
         stage: The command.
         data: The test tracklets.
+        has_frames: Whether there are pictures, and so colours.
         output: The table of features.
     """
 
@@ -71,6 +72,7 @@ class Embedding:
         Raises:
             PipelineError: If stage 2 has not run, or was trained with other settings.
         """
+        from shards.read import Shards
         from train.checkpoint import load
         from train.data import TestDataset
         from train.processes import choose_device
@@ -97,6 +99,9 @@ class Embedding:
             "transforms": shuffle,
             "limit": stage.limit,
         }
+        self.has_frames = Shards(Path(data["root"])).has_frames
+        if not self.has_frames:
+            self._options["with_frames"] = False
         self.data = TestDataset(**self._options)
         self.output = stage.out(paths.features_file(stage.dataset))
         self.baselines = stage.out(paths.baselines_file(stage.dataset))
@@ -145,15 +150,16 @@ class Embedding:
         features = {
             "feature": self._all("trained", lambda: describe(trained)),
             "untrained": self._all("untrained", lambda: describe(self._model(is_trained=False))),
-            "colour": self._all("colour", lambda: colours),
         }
         self.channels = features["feature"].shape[1]
         rng = np.random.default_rng(self.stage.params.stage2.seed)
         random = rng.standard_normal((len(self.data.table), RANDOM_CHANNELS))
-        # Cosines of colours say little: what counts is how they differ from the average.
-        colour = features["colour"] - features["colour"].mean(0)
+        baselines = {"random": random, "untrained": features["untrained"]}
+        if self.has_frames:
+            colour = self._all("colour", lambda: colours)
+            # Cosines of colours say little: what counts is how they differ from the average.
+            baselines["colour"] = colour - colour.mean(0)
         self._write(self.output, {"feature": features["feature"]})
-        baselines = {"random": random, "untrained": features["untrained"], "colour": colour}
         self._write(self.baselines, baselines)
         shutil.rmtree(self.work)
 

@@ -18,11 +18,13 @@ class Rules:
         gallery_includes_queries: Rank the queries too; their own camera is left out as ever.
         same_camera_counts: Rank the query's person in the query's own camera.
         is_official: Whether these are the rules of the dataset's authors.
+        both_ways: Score the search of the queries for the gallery's tracklets too.
     """
 
     gallery_includes_queries: bool = False
     same_camera_counts: bool = False
     is_official: bool = False
+    both_ways: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Search:
     query: Features
     gallery: Features
     rules: Rules
+
+    def reversed(self) -> "Search":
+        """Return the search of the queries for the gallery's tracklets."""
+        return Search(self.gallery, self.query, self.rules)
 
     def distances(self, feature: str) -> CosineDistances:
         """Return the cosine distances of one kind of feature."""

@@ -127,12 +127,13 @@ def find_rules(params: "Params", dataset: str | None) -> "Rules":
     official = find_parser(params.datasets[dataset].format).FORMAT
     ranked = official.gallery_includes_queries if wanted is None else wanted
     is_official = ranked == official.gallery_includes_queries
-    return Rules(ranked, official.same_camera_counts, is_official)
+    return Rules(ranked, official.same_camera_counts, is_official, official.both_ways)
 
 
 def show(metrics: dict[str, Any]) -> None:
     """Print the scores in percent: plain, re-ranked, by clothes, and the baselines."""
-    named = {"features": metrics, "re-ranked": metrics.get("reranked")}
+    named = {"features": metrics, "reversed": metrics.get("reversed")}
+    named["re-ranked"] = metrics.get("reranked")
     named |= {f"{rule} clothes": found for rule, found in metrics.get("clothes", {}).items()}
     named |= metrics.get("baselines", {})
     keys = ("mAP", "rank1", "rank5", "rank10", "rank20", "mINP", "mAP_trapezoid")

@@ -56,6 +56,10 @@ def score_split(
     curves = {"cmc": plain.cmc}
     if by_clothes := _by_clothes(search, dist, params.max_rank):
         metrics["clothes"] = by_clothes
+    if search.rules.both_ways and by_features:
+        other = search.reversed()
+        again = other.score(other.distances("feature"), params.max_rank)
+        metrics["reversed"] = again.summary()
     if params.rerank.enabled and by_features:
         knobs = params.rerank
         query, gallery = search.query.values["feature"], search.gallery.values["feature"]

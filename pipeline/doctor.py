@@ -130,7 +130,7 @@ def _data(dataset: str | None) -> Iterator[Check]:
                 else f"put it into {root}: docs/datasets.md"
             )
             yield Check(f"dataset {name}", root.is_dir(), str(root), fix)
-            if root.is_dir():
+            if root.is_dir() and params.datasets[name].has_frames:
                 yield _decode(name, root)
     for name in params.weights:
         folder = paths.weights_dir(name)

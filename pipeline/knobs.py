@@ -16,13 +16,18 @@ class DatasetParams(Section):
 
     format: str = Field(description="parser that reads it: a module of extract/")
     source: str = Field(description="file or folder that tells DVC when the dataset changed")
-    pose2d: str = Field(description="weights of the 2D estimator: a file of conf/weights/")
-    pose3d: str = Field(description="weights of the 3D lifter: a file of conf/weights/")
+    pose2d: str = Field(description="weights of the 2D estimator: a file of conf/weights/, or none")
+    pose3d: str = Field(description="weights of the 3D lifter: a file of conf/weights/, or none")
     recipe: str = Field(description="knobs that replace the sections': a key under recipes")
     counts: Literal["published", "none"] = Field(
         "published", description="what the numbers of tracklets are compared with"
     )
     case: str | None = Field(None, description="test case of VReID-XFD: a folder of the dataset")
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether there are pictures to find joints in."""
+        return self.pose2d != "none"
 
 
 class WalkersParams(Section):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import PipelineError
+from pipeline.skeleton import H36M17, Layout, layout
 
 VERSION = "1"
 ROW_GROUP_FRAMES = 256
@@ -63,6 +64,12 @@ POSE3D = pa.schema([*_KEY, *_JOINTS_3D, *_STATUS])
 SHARD = pa.schema(
     [*_KEY, *_IMAGE, *_JOINTS_2D, *_JOINTS_3D, pa.field("jpeg", pa.binary()), *_STATUS]
 )
+
+
+def shard(joints: Layout) -> pa.Schema:
+    """Return `SHARD` with 3D joints of another layout; the file's `layout3d` says which."""
+    xyz = pa.field("xyz", _floats(3 * len(joints.joints)))
+    return SHARD.set(SHARD.get_field_index("xyz"), xyz)
 
 
 def features(channels: int) -> pa.Schema:
@@ -126,6 +133,20 @@ def check(path: Path, expected: pa.Schema, rebuild: str) -> pa.Schema:
     Raises:
         PipelineError: If the file is missing, no Parquet file, or of another schema or version.
     """
+    found = _read(path, rebuild)
+    _compare(path, found, expected, rebuild)
+    return found
+
+
+def check_shard(path: Path, rebuild: str) -> pa.Schema:
+    """Do as `check` does, with the columns that belong to the shard's joint layout."""
+    found = _read(path, rebuild)
+    name = metadata(found).get("layout3d", H36M17.name)
+    _compare(path, found, shard(layout(name)), rebuild)
+    return found
+
+
+def _read(path: Path, rebuild: str) -> pa.Schema:
     try:
         found = pq.read_schema(path)
     except FileNotFoundError:
@@ -140,10 +161,13 @@ def check(path: Path, expected: pa.Schema, rebuild: str) -> pa.Schema:
         raise PipelineError(
             f"{path} has schema version {version}, this program reads {VERSION}. Run: {rebuild}"
         )
+    return found
+
+
+def _compare(path: Path, found: pa.Schema, expected: pa.Schema, rebuild: str) -> None:
     if not found.remove_metadata().equals(expected):
         wrong = sorted(set(map(str, expected)) ^ set(map(str, found)))
         raise PipelineError(
             f"{path} differs from schema {VERSION} in {'; '.join(wrong) or 'column order'}. "
             f"Run: {rebuild}"
         )
-    return found

@@ -13,7 +13,7 @@ from pipeline import paths
 
 # Raised whenever the cached arrays change in kind, so that those of an older program are not read.
 CACHE_VERSION = 1
-# Name, shape of one row, type. A frame without joints holds NaN.
+# Name, shape of one row, type. A frame without joints holds NaN. Of `xyz`, H36M-17's.
 _COLUMNS = {
     "xy_px": ((17, 2), np.float32),
     "score": ((17,), np.float32),
@@ -103,17 +103,19 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
     """Copy the small columns of all files to one array each, a row group at a time."""
     opened = [pq.ParquetFile(file) for file in files]
     frames = sum(file.metadata.num_rows for file in opened)
+    numbers = opened[0].schema_arrow.field("xyz").type.list_size
+    kinds = _COLUMNS | {"xyz": ((numbers // 3, 3), np.float32)}
     arrays = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (frames, *shape))
-        for name, (shape, dtype) in _COLUMNS.items()
+        for name, (shape, dtype) in kinds.items()
     }
     groups, keys, start = [], [], 0
     for i, file in enumerate(opened):
         for group in range(file.num_row_groups):
-            columns = [*_TRACKLET_KEY, "frame", *_COLUMNS]
+            columns = [*_TRACKLET_KEY, "frame", *kinds]
             table = file.read_row_group(group, columns=columns, use_threads=False)
             stop = start + len(table)
-            for name, (shape, dtype) in _COLUMNS.items():
+            for name, (shape, dtype) in kinds.items():
                 if shape:
                     arrays[name][start:stop] = joints(table[name], shape)
                 else:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline import paths, schema
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.skeleton import H36M17, Layout, layout
 from shards.columns import LENGTH_BITS, NO_FRAME, UNKNOWN, cached, frame_places
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Shards:
         folder: Where the files lie, or the one file.
         files: The files, in order.
         metadata: File metadata of the first shard.
+        layout: The 3D joints.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,8 +51,15 @@ class Shards:
         rebuild = f"dvc repro shards@{dataset}"
         if not self.files:
             raise PipelineError(f"{self.folder} holds no shards. Run: {rebuild}")
-        found = [schema.check(file, schema.SHARD, rebuild) for file in self.files]
+        found = [schema.check_shard(file, rebuild) for file in self.files]
         self.metadata = schema.metadata(found[0])
+        names = sorted({schema.metadata(one).get("layout3d", H36M17.name) for one in found})
+        if len(names) > 1:
+            raise PipelineError(
+                f"{self.folder} mixes shards of joint layouts {' and '.join(names)}. "
+                "Keep each dataset in a folder of its own"
+            )
+        self.layout: Layout = layout(names[0])
         self._opened: dict[int, pq.ParquetFile] = {}
         self._pid = os.getpid()
         self._mapped: dict[int, np.ndarray] = {}
@@ -73,6 +82,11 @@ class Shards:
         return pq.read_table(self._cache / "tracklets.parquet", use_threads=False).to_pandas()
 
     @property
+    def has_frames(self) -> bool:
+        """Whether there are pictures; datasets of skeletons alone have none."""
+        return self.metadata.get("embed_frames") != "none"
+
+    @property
     def xy_px(self) -> np.ndarray:
         """COCO-17 joints in pixels of the stored frame, `(F, 17, 2)`."""
         return self._array("xy_px")
@@ -84,7 +98,7 @@ class Shards:
 
     @property
     def xyz(self) -> np.ndarray:
-        """H36M-17 joints around the pelvis, camera axes, `(F, 17, 3)`."""
+        """Joints of `layout` around its root, camera axes, `(F, J, 3)`."""
         return self._array("xyz")
 
     @property
@@ -152,7 +166,8 @@ class Shards:
 
     @cached_property
     def _is_embedded(self) -> bool:
-        return self.metadata.get("embed_frames", "True") == "True"
+        # Skeletons alone have the column too, all null.
+        return self.metadata.get("embed_frames", "True") != "False"
 
     def _read_group(self, group: int, wanted: np.ndarray) -> dict[int, bytes | None]:
         first, file, number = (int(x) for x in self._groups[group])

@@ -45,6 +45,11 @@ class _Tracklets(Dataset[Item]):
         table = self.shards.tracklets
         table = table[table["split"].isin(splits)].reset_index(drop=True)
         self.table = table[:limit] if limit else table
+        if with_frames and not self.shards.has_frames:
+            raise PipelineError(
+                f"{root} holds skeletons without frames. Set stage2.modality=skeleton and "
+                "stage2.use_stage1=false, as the recipe kinect does"
+            )
         self.clip_frames = clip_frames
         self.height, self.width = image_size
         self.with_frames = with_frames

@@ -79,11 +79,28 @@ def configure(stage: Stage) -> dict[str, Any]:
     skeleton_model = config.pop("skeleton_model")
     data = config["train_dataloader"]["dataset"]
     data["root"] = str(paths.shards_dir(stage.dataset))
+    for model in (config["model"], skeleton_model):
+        _use_joints(model, data)
     if knobs.modality == "skeleton":
         config["model"], data["with_frames"] = skeleton_model, False
     if knobs.shuffle_frames:
         data["transforms"].append({"type": "FrameShuffle"})
     return config
+
+
+def _use_joints(model: dict[str, Any], data: dict[str, Any]) -> None:
+    """Take the graph of the skeleton encoder, and who mirrors whom, from the shards."""
+    from pathlib import Path
+
+    from shards.read import Shards
+
+    joints = Shards(Path(data["root"])).layout.name
+    if joints == model["skeleton"]["joints"]:
+        return
+    model["skeleton"]["joints"] = joints
+    for transform in data["transforms"]:
+        if transform["type"] == "ClipFlip":
+            transform["joints"] = joints
 
 
 def classes(config: dict[str, Any]) -> int:

@@ -16,6 +16,7 @@ COMMANDS = [
     "shards.write",
     "shards.inspect",
     "shards.convert",
+    "shards.kinect",
     "train.stage1",
     "train.stage2",
     "evaluate.embed",

@@ -1,0 +1,81 @@
+"""Kinect text files to scores by the stages' commands, with a tiny model."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from evaluate import embed, score
+from evaluate.distances import CosineDistances
+from evaluate.features import read_features
+from evaluate.metrics import cmc_and_map
+from pipeline.params import merge
+from shards import kinect
+from tests.conftest import ROOT
+from tests.fake_kinect import MAKERS
+from train import stage2
+from train.checkpoint import load
+
+PEOPLE = tuple(range(1, 9))
+TINY = {
+    "stage1": {"skeleton": {"dim": 16, "layers": 1, "heads": 2, "dropout": 0.0}},
+    "stage2": {
+        "identities": 8, "clips": 4, "epochs": 4, "lr": 3e-3, "warmup_epochs": 1, "milestones": [3],
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def scored(tmp_path, monkeypatch):
+    """Return a function that runs all stages on a generated dataset and gives its metrics."""
+
+    def run(name, **options):
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        line = {"format": name, "source": "x", "pose2d": "none", "pose3d": "none"}
+        params["datasets"] = {name: line | {"recipe": "kinect", "counts": "none"}}
+        params["recipes"]["kinect"] = merge(params["recipes"]["kinect"], TINY)
+        params["runtime"]["workers"] = 1
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        MAKERS[name](tmp_path / "data/raw" / name, PEOPLE, **options)
+        monkeypatch.chdir(tmp_path)
+        kinect.main(name, quiet=True)
+        stage2.main(name, quiet=True)
+        embed.main(name, quiet=True)
+        score.main(name, quiet=True)
+        return json.loads((tmp_path / f"reports/{name}/metrics.json").read_text())
+
+    return run
+
+
+def test_people_of_different_bones_are_told_apart_in_both_directions(scored):
+    metrics = scored("biwi", frames=60)
+    # Eight people: chance is 1/8.
+    assert metrics["rank1"] > 0.6
+    assert metrics["reversed"]["rank1"] > 0.6
+    # Every sequence is a query, and none is lost with an incomplete batch.
+    assert metrics["queries_scored"] == metrics["queries"] == 8 * 6
+    assert metrics["reversed"]["queries"] == 8 * 6
+    assert "same person and camera ranked" in metrics["protocol"]
+    assert set(metrics["baselines"]) == {"random", "untrained"}
+    table = read_features(["data/features/biwi.parquet"])
+    query = table.split == "query"
+    feature = table.values["feature"]
+    other = CosineDistances(feature[~query], feature[query])
+    again = cmc_and_map(other, table.ids[~query], table.ids[query], same_camera_counts=True)
+    assert metrics["reversed"]["mAP"] == pytest.approx(again.mean_ap, abs=1e-5)
+    state, _ = load("models/biwi/stage2.safetensors")
+    assert state["skeleton.eigenvectors"].shape[0] == 20
+
+
+def test_twenty_five_joints_go_the_same_way_and_the_split_is_noted(scored):
+    metrics = scored("ks20", frames=14)
+    assert metrics["rank1"] > 0.6
+    assert metrics["queries"] == 8 * 5 * 2
+    assert "reversed" not in metrics
+    state, _ = load("models/ks20/stage2.safetensors")
+    assert state["skeleton.eigenvectors"].shape[0] == 25
+    features = pq.read_table("data/features/ks20.parquet")
+    assert set(features["trial"].to_pylist()) == {0}
+    assert np.isfinite(read_features(["data/features/ks20.parquet"]).values["feature"]).all()

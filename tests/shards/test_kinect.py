@@ -1,0 +1,150 @@
+"""From Kinect text files to shards by the command, and what the shards hold."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from evaluate.score import find_rules
+from extract.index import SKELETON_FORMATS
+from pipeline.errors import PipelineError
+from pipeline.params import load
+from pipeline.schema import INDEX, Status, check
+from shards import kinect
+from shards.read import Shards
+from tests.conftest import ROOT
+from tests.fake_kinect import MAKERS, tracked, walk
+from train import stage1, stage2
+from train.data import ClipDataset
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return a function that makes a project with one generated dataset."""
+
+    def make(name, counts="none", **options):
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        line = {"format": name, "source": "x", "pose2d": "none", "pose3d": "none"}
+        params["datasets"] = {name: line | {"recipe": "kinect", "counts": counts}}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        MAKERS[name](tmp_path / "data/raw" / name, **options)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "joints", "splits"),
+    [
+        ("biwi", 20, {"train": 25 * 3, "query": 5 * 3, "gallery": 5 * 3}),
+        ("ias_lab", 20, {"train": 35 * 3, "query": 5 * 3, "gallery": 5 * 3}),
+        ("kgbd", 20, {"train": 2 * 5 * 3, "query": 5 * 3, "gallery": 2 * 5 * 3}),
+        ("ks20", 25, {"train": 5 * 45 * 3, "query": 5 * 8 * 3, "gallery": 5 * 8 * 3}),
+    ],
+)
+def test_every_sequence_is_a_tracklet_of_six_frames(project, capsys, name, joints, splits):
+    folder = project(name, frames=50)
+    kinect.main(name)
+    assert f"python -m train.stage2 --dataset {name}" in capsys.readouterr().out
+    shards = Shards(folder / "data/shards" / name)
+    assert shards.tracklets.groupby("split").size().to_dict() == splits
+    assert set(shards.tracklets["length"]) == {6}
+    assert shards.xyz.shape == (6 * len(shards.tracklets), joints, 3)
+    assert shards.layout.name == f"kinect{joints}"
+    assert (np.asarray(shards.status) == Status.OK).all()
+    assert not shards.has_frames
+    assert shards.jpeg(range(3)) == [None] * 3
+    check(folder / f"data/index/{name}.parquet", INDEX, "")
+    index = pq.read_table(folder / f"data/index/{name}.parquet")
+    assert index["tracklet"].to_pylist() == shards.tracklets["tracklet"].tolist()
+    assert {len(frames) for frames in index["frames"].to_pylist()} == {6}
+
+
+def test_joints_are_around_the_root_in_the_axes_of_the_project(project):
+    folder = project("biwi", frames=50)
+    kinect.main("biwi")
+    shards = Shards(folder / "data/shards/biwi")
+    at = shards.find("train_0002_00003")
+    there = walk(2, 50, occasion=0)[13:19]
+    there = (there - there[:, :1]) * [-1, -1, 1]
+    np.testing.assert_allclose(shards.xyz[shards.rows(at)], there, atol=3e-6)
+    assert shards.frame_number[shards.rows(at)].tolist() == list(range(13, 19))
+
+
+def test_the_same_files_give_the_same_bytes_wherever_they_lie(project, tmp_path):
+    folder = project("kgbd")
+    out = folder / "data/shards/kgbd/train-00000.parquet"
+    kinect.main("kgbd")
+    first = out.read_bytes()
+    elsewhere = (folder / "data/raw/kgbd").rename(tmp_path / "elsewhere")
+    kinect.main("kgbd", source=elsewhere)
+    assert out.read_bytes() == first
+
+
+def test_labels_follow_the_sorted_persons(project):
+    project("biwi", people=(30, 4, 100))
+    kinect.main("biwi")
+    data = ClipDataset("data/shards/biwi", 6, (128, 64), with_frames=False)
+    assert data.pids == [4, 30, 100]
+    assert sorted(set(zip(data.table["pid"], data.labels, strict=True))) == [
+        (4, 0), (30, 1), (100, 2),
+    ]  # fmt: skip
+    clip = data[0]["inputs"]
+    assert clip["xyz"].shape == (6, 20, 3)
+    assert clip["mask"].all()
+
+
+def test_a_recording_without_six_good_frames_is_counted(project, capsys):
+    folder = project("biwi", frames=50)
+    tracked(folder / "data/raw/biwi/Testing/Still/003", walk(3, 50, 1), untracked=range(25))
+    kinect.main("biwi")
+    assert "short recordings" in capsys.readouterr().out
+    tracklets = Shards(folder / "data/shards/biwi").tracklets
+    assert set(tracklets["pid"][tracklets["split"] == "gallery"]) == {1, 2}
+
+
+def test_missing_people_are_an_error_unless_allowed(project):
+    folder = project("ias_lab", counts="published")
+    with pytest.raises(PipelineError, match=r"3 train pids instead of 11 \(-8\)"):
+        kinect.main("ias_lab")
+    assert not (folder / "data/shards").exists()
+    assert not (folder / "data/index/ias_lab.parquet").exists()
+    kinect.main("ias_lab", allow_partial=True)
+    assert (folder / "data/index/ias_lab.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["shards.kinect", "-d", "biwi", "--source", "nowhere"], "nowhere is not there"),
+        (["shards.kinect", "-d", "biwi", "--source", "data"], "Testing/Still is missing"),
+        (["extract.index", "-d", "biwi"], "Run: python -m shards.kinect --dataset biwi"),
+    ],
+)
+def test_a_wrong_command_is_one_line(project, command, arguments, message):
+    done = command(*arguments, cwd=project("biwi"))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_a_visual_model_of_skeletons_is_refused_by_name(project):
+    project("biwi")
+    with pytest.raises(PipelineError, match="holds no shards"):
+        stage2.main("biwi")
+    kinect.main("biwi")
+    with pytest.raises(PipelineError, match="holds skeletons without frames"):
+        stage1.main("biwi")
+
+
+def test_no_camera_is_left_out_and_two_datasets_are_scored_both_ways():
+    params = load((), None, ROOT / "params.yaml")
+    both = {}
+    for name in SKELETON_FORMATS:
+        line = params.datasets["walkers"].model_copy(update={"format": name})
+        rules = find_rules(params.model_copy(update={"datasets": {"toy": line}}), "toy")
+        assert rules.same_camera_counts
+        assert not rules.gallery_includes_queries
+        both[name] = rules.both_ways
+    assert both == {"biwi": True, "ias_lab": True, "kgbd": False, "ks20": False}

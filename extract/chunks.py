@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from extract.frames import STAMP, bad_rows
 from pipeline import paths, schema
 from pipeline.errors import PipelineError
 
@@ -68,6 +68,11 @@ class ChunkStore:
         """Yield all chunks in order."""
         for number in range(self.count):
             yield pq.read_table(self.path(number), use_threads=False)
+
+    def stamps(self) -> Iterator[tuple[int, str | None]]:
+        """Yield the number of each chunk that is there, and the stamp of the frames behind it."""
+        for number in sorted(set(range(self.count)) - set(self.missing())):
+            yield number, schema.metadata(pq.read_schema(self.path(number))).get(STAMP)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Forget chunks, so that the next run makes them again."""
@@ -164,11 +169,9 @@ def is_current(final: Path, fingerprint: str) -> bool:
 
 def bad_frames(store: ChunkStore) -> Iterator[tuple[int, str, str]]:
     """Yield chunk, path and status of every missing or unreadable frame."""
-    bad = pa.array([schema.Status.MISSING, schema.Status.UNREADABLE], pa.int8())
     for number, table in enumerate(store.tables()):
-        rows = table.filter(pc.is_in(table["status"], bad)).select(["path", "status"])
-        for row in rows.to_pylist():
-            yield number, row["path"], schema.Status(row["status"]).name.lower()
+        for path, status in bad_rows(table):
+            yield number, path, status
 
 
 def cut(lengths: Sequence[int], groups: Sequence[object], frames: int) -> list[tuple[int, int]]:

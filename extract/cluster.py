@@ -84,7 +84,8 @@ def connect(runtime: "RuntimeParams") -> Iterator[Client]:
             n_workers=workers,
             threads_per_worker=threads,
             memory_limit=runtime.memory_limit or 0,
-            dashboard_address=":0" if find_spec("bokeh") else None,
+            # Any free port: two runs on one machine must not meet on the default one.
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

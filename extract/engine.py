@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     from extract.chunks import ChunkStore
     from extract.cluster import Work
+    from extract.frames import FrameFiles
 
 BAD_SHOWN = 3
 
@@ -33,6 +34,8 @@ class Job:
         max_bad: Share of missing and unreadable frames above which nothing is published; None
             where frames are not read.
         then: What to run next.
+        files: The frames, whose files may change unnoticed by the fingerprint; None where the
+            fingerprint covers all that is read.
     """
 
     stage: cli.Stage
@@ -43,6 +46,7 @@ class Job:
     metadata: Callable[[], dict[str, object]]
     max_bad: float | None
     then: str
+    files: "FrameFiles | None" = None
 
     @property
     def folder(self) -> Path:
@@ -82,7 +86,7 @@ def extract(job: Job) -> None:
     from extract.chunks import ChunkStore, is_current, locked
 
     output = job.stage.out(job.output)
-    if is_current(output, job.fingerprint):
+    if is_current(output, job.fingerprint) and not _repaired(job, output):
         console.say(f"{output} is up to date: {job.frames} frames")
         return
     store = ChunkStore(job.folder, len(job.chunks))
@@ -92,11 +96,34 @@ def extract(job: Job) -> None:
     with locked(job.folder.parent, output), _full_disk_in_one_line():
         job.folder.mkdir(exist_ok=True)
         store.clean()
+        _drop_changed(job, store)
         _make_missing(job, store)
         bad = _check_bad(job, store) if job.max_bad is not None else 0
         metadata = job.metadata() | {"fingerprint": job.fingerprint, "bad_frames": bad}
         size = store.publish(output, lambda split: metadata)
     console.summary(output, f"{job.frames} frames, {bad} bad, {console.size(size)}", job.then)
+
+
+def _repaired(job: Job, output: Path) -> bool:
+    """Return whether frames that were bad when the tables were made can be read now."""
+    name = next(job.files.repaired(output), None) if job.files else None
+    if name:
+        console.say(f"{name} was bad and is not any more: making the tables again")
+    return name is not None
+
+
+def _drop_changed(job: Job, store: "ChunkStore") -> None:
+    """Forget the chunks of a stopped run whose frames were replaced since."""
+    if job.files is None:
+        return
+    changed = [
+        number
+        for number, stamp in store.stamps()
+        if stamp != job.files.stamp(job.chunks[number][1])
+    ]
+    if changed:
+        console.say(f"{len(changed)} finished chunks hold frames that changed: making them again")
+        store.drop(changed)
 
 
 @contextmanager

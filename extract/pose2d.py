@@ -41,6 +41,7 @@ def plan(stage: cli.Stage) -> "Job":
         PipelineError: If the index or the weights are missing, or the index is empty.
     """
     from extract import engine, spec
+    from extract.frames import FrameFiles
     from extract.pose2d_work import Pose2dWork, precision_of
 
     params = stage.params
@@ -93,6 +94,7 @@ def plan(stage: cli.Stage) -> "Job":
         metadata=metadata,
         max_bad=params.index.max_bad_frames,
         then=f"dvc repro pose3d@{stage.dataset}",
+        files=FrameFiles(root),
     )
 
 
@@ -128,7 +130,8 @@ def _chunks(index: "pa.Table") -> list[tuple[int, "pa.Table"]]:
 
     lengths = pc.list_value_length(index["frames"]).to_pylist()
     spans = cut(lengths, index["split"].to_pylist(), CHUNK_FRAMES)
-    return [(sum(lengths[a:b]), index.slice(a, b - a)) for a, b in spans]
+    # Taken, not sliced: a pickled slice carries the whole index along to a worker.
+    return [(sum(lengths[a:b]), index.take(list(range(a, b)))) for a, b in spans]
 
 
 if __name__ == "__main__":

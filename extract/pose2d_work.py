@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from extract import images, tables
+from extract.frames import STAMP, FrameFiles
 from pipeline import schema
 from pipeline.schema import Status
 
@@ -82,6 +83,7 @@ class Pose2dWork:
         self, estimator: "Estimator", pool: ThreadPoolExecutor, tracklets: pa.Table
     ) -> pa.Table:
         """Find the joints of whole tracklets, rows of the index."""
+        stamp = FrameFiles(self.root).stamp(tracklets)
         keys = tables.explode(tracklets)
         found = Found(len(keys))
         paths = [self.root / name for name in keys["path"].to_pylist()]
@@ -95,7 +97,7 @@ class Pose2dWork:
                 batch = []
         if batch:
             found.fill(estimator, batch)
-        return found.table(keys, self.knobs.min_score)
+        return found.table(keys, self.knobs.min_score).replace_schema_metadata({STAMP: stamp})
 
 
 class Found:

@@ -169,3 +169,63 @@ def test_missing_weights_name_the_command_that_makes_them(project):
     (project.folder / "data/weights/tiny/pose2d.safetensors").unlink()
     with pytest.raises(PipelineError, match="dvc repro weights@tiny"):
         run()
+
+
+def test_a_frame_repaired_after_a_run_is_extracted_again(project):
+    files = project.add(200)
+    saved = files[7].read_bytes()
+    files[7].write_bytes(b"")
+    files[9].unlink()
+    run()
+    assert [project.table("pose2d")[i]["status"] for i in (7, 9)] == [
+        Status.UNREADABLE,
+        Status.MISSING,
+    ]
+    before = project.hashes("pose2d")
+    run()
+    assert project.hashes("pose2d") == before
+    files[7].write_bytes(saved)
+    run()
+    rows = project.table("pose2d")
+    assert (rows[7]["status"], rows[9]["status"]) == (Status.OK, Status.MISSING)
+    assert rows[7]["xy_px"] is not None
+
+
+def test_a_stopped_run_goes_on_with_the_chunks_whose_frames_are_as_they_were(project, monkeypatch):
+    from extract import cluster
+    from extract.chunks import ChunkStore
+
+    first, second = project.add(600, files=20), project.add(600, files=20)
+    made = []
+    run_chunks = cluster.run
+
+    def spy(client, name, chunks):
+        for chunk in run_chunks(client, name, chunks):
+            made.append(chunk.number)
+            yield chunk
+
+    monkeypatch.setattr(cluster, "run", spy)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(ChunkStore, "publish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run()
+    assert sorted(made) == [0, 1]
+    second[3].write_bytes(first[0].read_bytes())
+    made.clear()
+    run()
+    assert made == [1]
+    rows = project.table("pose2d")
+    np.testing.assert_allclose(rows[603]["xy_px"], rows[0]["xy_px"], atol=1e-3)
+
+
+def test_a_chunk_sent_to_a_worker_holds_its_own_tracklets_only(project):
+    import pickle
+
+    from pipeline import cli
+
+    for _ in range(40):
+        project.add(100, files=1)
+    job = pose2d.plan(cli.start("pose2d", "fake", None, 0, False, False, True))
+    sizes = [len(pickle.dumps(chunk)) for _, chunk in job.chunks]
+    assert len(sizes) == 4
+    assert max(sizes) < 0.3 * sum(sizes)

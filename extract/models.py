@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,16 @@ def build(config: Any, checkpoint: Path | None, device: str) -> nn.Module:
         device: Where the model runs.
 
     Raises:
-        PipelineError: If the file does not hold the weights of this model.
+        PipelineError: If the file does not hold the weights of this model, or mmpretrain is needed
+            and not installed.
     """
     import_mmpose()
     from mmengine.registry import init_default_scope
     from mmpose.models import build_pose_estimator
+
+    backbone = config.model.get("backbone", {}).get("type", "")
+    if backbone.startswith("mmpretrain.") and not find_spec("mmpretrain"):
+        raise PipelineError(f"{backbone} is in mmpretrain. Install it: docs/pose_models.md")
 
     init_default_scope(config.get("default_scope", "mmpose"))
     for part in (config.model, config.model.get("backbone", {})):

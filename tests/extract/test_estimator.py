@@ -44,7 +44,7 @@ def stock(request, real_data, tmp_path):
     from mmpose.apis import init_model
 
     if "vitpose" in request.param and not find_spec("mmpretrain"):
-        pytest.skip("ViTPose needs the optional package mmpretrain")
+        pytest.skip("ViTPose needs the optional package mmpretrain (docs/pose_models.md)")
     config = CONFIGS / FAMILIES[request.param]
     torch.manual_seed(0)
     model = init_model(models._portable(Config.fromfile(config)), None, device="cpu")
@@ -162,6 +162,16 @@ def test_weights_of_another_model_are_refused(tiny_weights):
 
     with pytest.raises(PipelineError, match=r"pose3d.safetensors lacks \d+ weights"):
         Estimator(tiny_weights / "pose2d.json", tiny_weights / "pose3d.safetensors")
+
+
+def test_vitpose_without_its_package_says_what_to_install(monkeypatch):
+    from pipeline.errors import PipelineError
+
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    with pytest.raises(
+        PipelineError, match=r"VisionTransformer is in mmpretrain\. Install it: docs"
+    ):
+        Estimator(CONFIGS / FAMILIES["vitpose_s"], None)
 
 
 def test_a_checkpoint_that_holds_code_is_refused(tiny_weights, tmp_path):

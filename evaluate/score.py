@@ -63,7 +63,8 @@ def main(
         stage.params, dataset, tables, folder, distances, limit, baselines=baselines
     )
     show(metrics)
-    then = f"dvc repro report@{dataset}" if dataset else f"open {folder / 'metrics.json'}"
+    has_report = dataset and stage.params.datasets[dataset].has_frames
+    then = f"dvc repro report@{dataset}" if has_report else f"open {folder / 'metrics.json'}"
     console.summary(folder, f"{metrics['queries_scored']:,} queries scored", then)
 
 

@@ -166,7 +166,10 @@ def _read(path: Path, rebuild: str) -> pa.Schema:
 
 def _compare(path: Path, found: pa.Schema, expected: pa.Schema, rebuild: str) -> None:
     if not found.remove_metadata().equals(expected):
-        wrong = sorted(set(map(str, expected)) ^ set(map(str, found)))
+        # Not by their texts: Parquet files name the elements of a list in another way.
+        ours, theirs = list(expected), list(found)
+        wrong = [str(field) for field in ours if field not in theirs]
+        wrong += [str(field) for field in theirs if field not in ours]
         raise PipelineError(
             f"{path} differs from schema {VERSION} in {'; '.join(wrong) or 'column order'}. "
             f"Run: {rebuild}"

@@ -81,8 +81,8 @@ def convert(
     """
     import shutil
 
-    from extract.chunks import locked
     from extract.tracklets import Reading, count, write_index
+    from pipeline.lock import locked
 
     dataset, knobs = stage.dataset, stage.params.datasets[stage.dataset]
     reading = Reading(root, stage.params.index.trial)

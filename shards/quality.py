@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from extract.pose_metrics import mpjpe, pck, procrustes, true_scale
 from pipeline import paths
 from pipeline.schema import Status
-from pipeline.skeleton import H36M17
 from shards.columns import joints
 from shards.read import Shards
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 # Of the three grades in `truth.parquet`: neither behind the own body nor hidden otherwise.
 _SEEN = 2
-BONES = {f"{H36M17.joints[a]} - {H36M17.joints[b]}": (a, b) for a, b in H36M17.edges}
 
 
 def counts(shards: Shards) -> "pd.DataFrame":
@@ -65,7 +63,8 @@ def bone_stability(shards: Shards) -> dict[str, float]:
     is_used = (pid > 0) & np.isfinite(shards.xyz[:, 0, 0])
     persons, which, frames = np.unique(pid[is_used], return_inverse=True, return_counts=True)
     out = {}
-    for name, (a, b) in BONES.items():
+    names = shards.layout.joints
+    for a, b in shards.layout.edges:
         # Two joints at a time: all of them in float64 would be gigabytes for a large dataset.
         ends = (shards.xyz[is_used, joint].astype(np.float64) for joint in (a, b))
         length = np.linalg.norm(np.subtract(*ends), axis=1)
@@ -74,7 +73,8 @@ def bone_stability(shards: Shards) -> dict[str, float]:
         deviation = np.sqrt(np.maximum(square - mean**2, 0))
         seen = frames > 1
         variation = deviation[seen] / np.maximum(mean[seen], 1e-9)
-        out[name] = float(np.median(variation)) if seen.any() else float("nan")
+        median = float(np.median(variation)) if seen.any() else float("nan")
+        out[f"{names[a]} - {names[b]}"] = median
     return out
 
 

@@ -105,11 +105,11 @@ def _cells(shards: Shards, row: int, span: float, truth: Truth | None) -> list[n
         caption += f"  {status.name.lower().replace('_', ' ')}"
     elif shards.bridged[row]:
         caption += "  bridged"
-    xyz_truth = None if truth is None else truth.xyz[row]
+    xyz, xyz_truth = shards.xyz[row], None if truth is None else truth.xyz[row]
     return [
         draw.captioned(draw.fitted(skeleton_on_frame(shards, row, truth), CELL), caption),
         *(
-            draw.captioned(draw.figure(shards.xyz[row], view, CELL, span, xyz_truth), name)
+            draw.captioned(draw.figure(xyz, view, CELL, span, xyz_truth, shards.layout), name)
             for view, name in (("front", "3D, from the camera"), ("side", "3D, from its left"))
         ),
     ]
@@ -119,7 +119,8 @@ def skeleton_on_frame(shards: Shards, row: int, truth: Truth | None = None) -> n
     """Return a frame, enlarged, with its 2D joints; a word where there is no frame."""
     (jpeg,) = shards.jpeg([row])
     if jpeg is None:
-        return draw.blank(CELL, Status(int(shards.status[row])).name.lower())
+        word = Status(int(shards.status[row])).name.lower() if shards.has_frames else "no frames"
+        return draw.blank(CELL, word)
     frame = decode(jpeg)
     picture = draw.on_frame(frame, shards.xy_px[row], shards.score[row], ZOOM)
     if truth is None:

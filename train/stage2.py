@@ -3,6 +3,7 @@
 Run one data set:   python -m train.stage2 --dataset walkers
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
@@ -79,10 +80,9 @@ def configure(stage: Stage) -> dict[str, Any]:
     skeleton_model = config.pop("skeleton_model")
     data = config["train_dataloader"]["dataset"]
     data["root"] = str(paths.shards_dir(stage.dataset))
-    for model in (config["model"], skeleton_model):
-        _use_joints(model, data)
     if knobs.modality == "skeleton":
         config["model"], data["with_frames"] = skeleton_model, False
+    _use_joints(config["model"], data)
     if knobs.shuffle_frames:
         data["transforms"].append({"type": "FrameShuffle"})
     return config
@@ -90,8 +90,6 @@ def configure(stage: Stage) -> dict[str, Any]:
 
 def _use_joints(model: dict[str, Any], data: dict[str, Any]) -> None:
     """Take the graph of the skeleton encoder, and who mirrors whom, from the shards."""
-    from pathlib import Path
-
     from shards.read import Shards
 
     joints = Shards(Path(data["root"])).layout.name

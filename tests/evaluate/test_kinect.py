@@ -1,6 +1,7 @@
 """Kinect text files to scores by the stages' commands, with a tiny model."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -59,6 +60,7 @@ def test_people_of_different_bones_are_told_apart_in_both_directions(scored):
     assert metrics["reversed"]["queries"] == 8 * 6
     assert "same person and camera ranked" in metrics["protocol"]
     assert set(metrics["baselines"]) == {"random", "untrained"}
+    assert metrics["mAP"] > metrics["baselines"]["untrained"]["mAP"] + 0.05
     table = read_features(["data/features/biwi.parquet"])
     query = table.split == "query"
     feature = table.values["feature"]
@@ -67,6 +69,9 @@ def test_people_of_different_bones_are_told_apart_in_both_directions(scored):
     assert metrics["reversed"]["mAP"] == pytest.approx(again.mean_ap, abs=1e-5)
     state, _ = load("models/biwi/stage2.safetensors")
     assert state["skeleton.eigenvectors"].shape[0] == 20
+    config = yaml.safe_load(Path("reports/biwi/stage2/config.yaml").read_text())
+    flip = config["train_dataloader"]["dataset"]["transforms"][0]
+    assert (flip["type"], flip["joints"]) == ("ClipFlip", "kinect20")
 
 
 def test_twenty_five_joints_go_the_same_way_and_the_split_is_noted(scored):

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import schema
+from pipeline import schema, skeleton
 from pipeline.errors import PipelineError
 
 
@@ -31,6 +31,19 @@ def test_other_columns_are_named(tmp_path):
     path = write(tmp_path / "a.parquet", schema.POSE2D.remove(0))
     with pytest.raises(PipelineError, match="tracklet"):
         schema.check(path, schema.POSE2D, "redo")
+
+
+def test_a_shard_has_as_many_joints_as_its_layout_says(tmp_path):
+    for joints in (skeleton.H36M17, skeleton.KINECT20, skeleton.KINECT25):
+        good = write(tmp_path / "a.parquet", schema.shard(joints), layout3d=joints.name)
+        found = schema.check_shard(good, "redo")
+        assert found.field("xyz").type.list_size == 3 * len(joints.joints)
+    assert schema.shard(skeleton.H36M17) == schema.SHARD
+    wrong = write(tmp_path / "b.parquet", schema.SHARD, layout3d="kinect20")
+    with pytest.raises(
+        PipelineError, match=r"in .*xyz: [^;]*\[60\]>; [^;]*xyz: [^;]*\[51\]>\. Run"
+    ):
+        schema.check_shard(wrong, "redo")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PAR1 not really PAR1"])

@@ -1,16 +1,19 @@
 """From Kinect text files to shards by the command, and what the shards hold."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from evaluate.score import find_rules
 from extract.index import SKELETON_FORMATS
+from pipeline import schema
 from pipeline.errors import PipelineError
 from pipeline.params import load
 from pipeline.schema import INDEX, Status, check
 from shards import kinect
+from shards.quality import bone_stability
 from shards.read import Shards
 from tests.conftest import ROOT
 from tests.fake_kinect import MAKERS, tracked, walk
@@ -136,6 +139,29 @@ def test_a_visual_model_of_skeletons_is_refused_by_name(project):
     kinect.main("biwi")
     with pytest.raises(PipelineError, match="holds skeletons without frames"):
         stage1.main("biwi")
+
+
+def test_shards_of_two_layouts_in_one_folder_are_refused(project):
+    folder = project("biwi")
+    kinect.main("biwi")
+    other = schema.with_metadata(schema.SHARD, layout3d="h36m17")
+    pq.write_table(pa.Table.from_pylist([], other), folder / "data/shards/biwi/val-00000.parquet")
+    with pytest.raises(PipelineError, match="mixes shards of joint layouts h36m17 and kinect20"):
+        Shards(folder / "data/shards/biwi")
+
+
+def test_skeletons_can_be_looked_at(project, command):
+    folder = project("ks20")
+    kinect.main("ks20")
+    done = command(
+        "shards.inspect", "ks20", "--pid", "7", "--frames", "1", "--out", "seen", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    tracklets = Shards(folder / "data/shards/ks20").tracklets
+    assert len(list((folder / "seen").glob("*.png"))) == (tracklets["pid"] == 7).sum()
+    bones = bone_stability(Shards(folder / "data/shards/ks20"))
+    assert len(bones) == 24
+    assert "right_hand - right_hand_tip" in bones
 
 
 def test_no_camera_is_left_out_and_two_datasets_are_scored_both_ways():

@@ -73,9 +73,9 @@ def test_joints_equal_those_of_mmpose_on_real_people(stock, flip_test):
     sizes = np.array([crop.shape[1::-1] for crop in crops])
     tolerance_px = 1e-3
     if needs_smooth_heatmaps(model.head.decoder):
-        # Peaks of a random network are still far flatter than those of a trained one, on which
-        # test_decode.py asks for 1e-3.
-        tolerance_px = 2e-2
+        # Peaks of a random convolutional network are still far flatter than those of a trained
+        # one, on which test_decode.py asks for 1e-3.
+        tolerance_px = 1e-3 if "ViTPose" in config.name else 2e-2
         model.head.final_layer = torch.nn.Sequential(model.head.final_layer, Blur())
         head = estimator._model.head
         head.final_layer = torch.nn.Sequential(head.final_layer, Blur())

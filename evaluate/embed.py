@@ -41,7 +41,7 @@ def main(
     Example: python -m evaluate.embed --dataset walkers embed.frames=dense
     """
     stage = start("embed", dataset, overrides, limit, dry_run, verbose, quiet)
-    from extract.chunks import locked
+    from pipeline.lock import locked
 
     job = Embedding(stage)
     if dry_run:

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from pipeline import paths
 from pipeline.schema import Status
 from shards import draw
 from shards.read import Shards, decode
@@ -42,6 +43,12 @@ class Album:
     def __init__(self, shards: Shards | None) -> None:
         """Use these shards, if there are any."""
         self.shards = shards
+
+    @classmethod
+    def of_dataset(cls, dataset: str) -> "Album":
+        """Use the shards of a dataset, if there are any."""
+        folder = paths.shards_dir(dataset)
+        return cls(Shards(folder) if folder.is_dir() else None)
 
     @cached_property
     def _positions(self) -> dict[str, int]:

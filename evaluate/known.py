@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from evaluate.distances import normalised
 from evaluate.gallery import Album
-from extract.spec import sha256
 from pipeline import paths, schema
 from pipeline.errors import PipelineError, did_you_mean
 from shards.read import Shards, decode
@@ -41,7 +40,7 @@ class Gallery:
 
     Attributes:
         table: `tracklet, pid, camid, feature`, and `jpeg` in a file of one's own.
-        model: SHA-256 of the weights that made the features.
+        model: SHA-256 of the weights that made the features of a file of one's own.
         album: Pictures of a dataset's tracklets.
     """
 
@@ -60,25 +59,22 @@ class Gallery:
         if not file.exists():
             raise PipelineError(f"{file} is missing. Run: {stage.rebuild('embed')}")
         table = pq.read_table(file, columns=["tracklet", "pid", "camid", "feature"])
-        weights = paths.stage2_file(stage.dataset)
-        model = sha256(weights) if weights.exists() else ""
-        return cls(table.replace_schema_metadata(), model, Album(Shards(folder)))
+        return cls(table.replace_schema_metadata(), "", Album(Shards(folder)))
 
     @classmethod
-    def read(cls, file: Path, stage: "Stage") -> "Gallery":
+    def read(cls, file: Path, model: str, album: Album) -> "Gallery":
         """Return the tracklets of a gallery file; none if it does not exist yet.
 
+        Args:
+            file: A file that `write` wrote.
+            model: SHA-256 of the weights that make features now.
+            album: Pictures of tracklets that have none in the file.
+
         Raises:
-            PipelineError: If it is broken, or its features are those of another model.
+            PipelineError: If it is broken, or of another version, or of another model.
         """
-        weights, folder = paths.stage2_file(stage.dataset), paths.shards_dir(stage.dataset)
-        if not weights.exists():
-            raise PipelineError(f"{weights} is missing. Run: {stage.rebuild('stage2')}")
-        model = sha256(weights)
-        album = Album(Shards(folder) if folder.is_dir() else None)
         if not file.exists():
-            empty = pa.table({"tracklet": pa.array([], pa.string())})
-            return cls(empty, model, album)
+            return cls(pa.table({"tracklet": pa.array([], pa.string())}), model, album)
         try:
             table = pq.read_table(file)
         except (pa.ArrowInvalid, OSError) as error:
@@ -87,9 +83,16 @@ class Gallery:
         missing = {"tracklet", "pid", "camid", "feature", "jpeg"} - set(table.column_names)
         if missing:
             raise PipelineError(f"{file} is no gallery: it lacks {', '.join(sorted(missing))}")
-        if schema.metadata(table.schema).get("model") != model:
+        about = schema.metadata(table.schema)
+        version = about.get("schema_version", "none")
+        if version != schema.VERSION:
             raise PipelineError(
-                f"{file} was filled by another model than {weights}: its features cannot be "
+                f"{file} has schema version {version}, this program reads {schema.VERSION}. "
+                "Fill a new file"
+            )
+        if about.get("model") != model:
+            raise PipelineError(
+                f"{file} was filled by another model than is trained now: its features cannot be "
                 "compared. Fill a new file"
             )
         return cls(table.replace_schema_metadata(), model, album)
@@ -144,8 +147,11 @@ class Gallery:
         dist = np.maximum(1 - self._features @ feature, 0)
         dist[[name == query.name for name in self._names]] = np.inf
         count = min(count, int(np.isfinite(dist).sum()))
-        first = np.argpartition(dist, count - 1)[:count] if count else np.array([], int)
-        order = first[np.lexsort((first, dist[first]))]
+        if not count:
+            return []
+        # All that are as near as the last one: among equals the earlier row comes first.
+        near = np.flatnonzero(dist <= np.partition(dist, count - 1)[count - 1])
+        order = near[np.argsort(dist[near], kind="stable")][:count]
         return [(int(row), float(dist[row])) for row in order]
 
     def add(self, entry: Entry) -> "Gallery":

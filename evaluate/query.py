@@ -1,6 +1,7 @@
 """Frames of a person that is in no dataset: from a folder of images, or from boxes in a video."""
 
 import csv
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ def from_video(file: Path, boxes: Path) -> list[np.ndarray]:
         PipelineError: If the video does not decode, has too few frames, or a box lies outside.
     """
     wanted = _read_boxes(boxes)
+    # FFmpeg would complain on the terminal in its own words; -8 is its "quiet".
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     video = cv2.VideoCapture(str(file))
     crops: list[np.ndarray] = []
     number = 0
@@ -87,6 +90,8 @@ def _read_boxes(file: Path) -> list[tuple[int, int, tuple[float, ...]]]:
     for line, row in enumerate(rows, start=2):
         try:
             frame, *box = (float(row[name]) for name in BOX_COLUMNS)
+            if not np.isfinite([frame, *box]).all():
+                raise ValueError
         except (KeyError, TypeError, ValueError):
             raise PipelineError(
                 f"{file}:{line}: expected numbers under the header {','.join(BOX_COLUMNS)}"

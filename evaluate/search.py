@@ -48,17 +48,35 @@ def main(
     stage = start("search", dataset, overrides, 0, False, verbose, quiet)
     if add and not gallery:
         raise PipelineError("--add needs a file to add to. Give --gallery FILE.parquet")
+    from evaluate.gallery import Album
     from evaluate.known import Entry, Gallery
-    from extract.chunks import locked
+    from pipeline.lock import locked
 
     entry = _describe(stage, query, boxes, Entry(name, pid, camid))
-    known = Gallery.read(gallery, stage) if gallery else Gallery.of_dataset(stage)
-    _show(known, entry, top, out or paths.WORK / "search" / f"{entry.name}.png")
-    if add:
-        with locked(paths.work_dir("search", dataset, "add"), gallery):
-            grown = Gallery.read(gallery, stage).add(entry)
-            grown.write(gallery)
-        console.say(f"added    {entry.name} to {gallery}, {len(grown)} tracklets")
+    picture = out or paths.WORK / "search" / f"{entry.name}.png"
+    if gallery is None:
+        _show(Gallery.of_dataset(stage), entry, top, picture)
+        return
+    model, album = _model(stage), Album.of_dataset(dataset)
+    if not add:
+        _show(Gallery.read(gallery, model, album), entry, top, picture)
+        return
+    with locked(paths.work_dir("search", dataset, "add"), gallery):
+        known = Gallery.read(gallery, model, album)
+        grown = known.add(entry)
+        _show(known, entry, top, picture)
+        grown.write(gallery)
+    console.say(f"added    {entry.name} to {gallery}, {len(grown)} tracklets")
+
+
+def _model(stage: Stage) -> str:
+    """Return what tells the trained model from others."""
+    from extract.spec import sha256
+
+    weights = paths.stage2_file(stage.dataset)
+    if not weights.exists():
+        raise PipelineError(f"{weights} is missing. Run: {stage.rebuild('stage2')}")
+    return sha256(weights)
 
 
 def _describe(stage: Stage, query: str, boxes: Path | None, entry: "Entry") -> "Entry":
@@ -82,7 +100,9 @@ def _describe(stage: Stage, query: str, boxes: Path | None, entry: "Entry") -> "
     else:
         frames = from_video(path, boxes)
     feature, frame = Embedder(stage).feature(frames), frames[len(frames) // 2]
-    return replace(entry, name=entry.name or path.stem, feature=feature, frame=frame)
+    own = path.resolve()
+    name = entry.name or (own.name if path.is_dir() else own.stem)
+    return replace(entry, name=name, feature=feature, frame=frame)
 
 
 def _show(known: "Gallery", query: "Entry", top: int, picture: Path) -> None:

@@ -6,11 +6,9 @@ finished; the next run makes the others. At the end all are joined into the stag
 which appears by a rename.
 """
 
-import fcntl
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,28 +16,8 @@ import pyarrow.parquet as pq
 
 from extract.frames import STAMP, bad_rows
 from pipeline import paths, schema
-from pipeline.errors import PipelineError
 
 FILE_FRAMES = 500_000
-
-
-@contextmanager
-def locked(folder: Path, output: Path) -> Iterator[None]:
-    """Hold the right to work in `folder`; the operating system takes it back when we die.
-
-    Raises:
-        PipelineError: If another run holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            # Not flock: processes forked from here would hold on to it after we are killed.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise PipelineError(
-                f"{output} is being made by another run (lock: {lock.name}). Wait for it to end"
-            ) from None
-        yield
 
 
 class ChunkStore:

@@ -83,7 +83,8 @@ def extract(job: Job) -> None:
     Raises:
         PipelineError: If another run is at it, too many frames are bad, or the disk is full.
     """
-    from extract.chunks import ChunkStore, is_current, locked
+    from extract.chunks import ChunkStore, is_current
+    from pipeline.lock import locked
 
     output = job.stage.out(job.output)
     if is_current(output, job.fingerprint) and not _repaired(job, output):

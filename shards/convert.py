@@ -155,8 +155,9 @@ def _write_json(files: list[Path], xyz: "np.ndarray", table: "pa.Table") -> None
 def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]]) -> int:
     import pyarrow.parquet as pq
 
-    from extract.chunks import ChunkStore, cut, locked, write_chunk
+    from extract.chunks import ChunkStore, cut, write_chunk
     from extract.spec import sha256
+    from pipeline.lock import locked
 
     if not folder.is_dir():
         raise PipelineError(f"{folder} is no folder. Give the one that holds the joints")

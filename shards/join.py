@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from extract.chunks import locked
 from pipeline import console, paths, schema
 from pipeline.cli import Stage
 from pipeline.errors import PipelineError
+from pipeline.lock import locked
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, Status
 from pipeline.skeleton import COCO17, H36M17
 

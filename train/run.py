@@ -16,10 +16,10 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
-from extract.chunks import locked
 from pipeline import console, paths
 from pipeline.cli import Stage
 from pipeline.errors import PipelineError
+from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
 from pipeline.registry import DATASETS
 from train.checkpoint import load, save

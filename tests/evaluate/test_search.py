@@ -1,12 +1,17 @@
 """Searching ranks a gallery exactly, by whatever shows a person."""
 
+import errno
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evaluate import embed, search
 from evaluate.known import Entry, Gallery
@@ -150,12 +155,59 @@ def test_a_gallery_of_ones_own_grows_and_is_searched(stage: Stage, capsys):
     assert pq.read_metadata(mine).num_rows == 3
 
 
-def test_a_gallery_of_another_model_is_refused(stage: Stage):
-    search.main("fake", "0001C1T0001", gallery=Path("mine.parquet"), add=True, quiet=True)
+def change_model() -> None:
     weights = Path("models/fake/stage2.safetensors")
     weights.write_bytes(weights.read_bytes() + b" ")
-    with pytest.raises(PipelineError, match="was filled by another model"):
-        Gallery.read(Path("mine.parquet"), stage)
+
+
+def change_version() -> None:
+    table = pq.read_table("mine.parquet")
+    about = table.schema.metadata | {b"schema_version": b"99"}
+    pq.write_table(table.replace_schema_metadata(about), "mine.parquet")
+
+
+def break_file() -> None:
+    Path("mine.parquet").write_bytes(b"PAR1, but not for long")
+
+
+@pytest.mark.parametrize("add", [[], ["--add"]])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change_model, "was filled by another model than is trained now"),
+        (change_version, "has schema version 99, this program reads"),
+        (break_file, "is not a readable Parquet file"),
+        (lambda: shutil.copy("data/features/fake.parquet", "mine.parquet"), "it lacks jpeg"),
+    ],
+)
+def test_a_gallery_that_cannot_be_compared_is_one_line(
+    stage, command, project, spoil, message, add
+):
+    search.main("fake", "0001C1T0001", gallery=Path("mine.parquet"), add=True, quiet=True)
+    spoil()
+    before = Path("mine.parquet").read_bytes()
+    arguments = ["-d", "fake", "--query", "0002C1T0001", "--gallery", "mine.parquet", *add]
+    done = command("evaluate.search", *arguments, cwd=project)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert Path("mine.parquet").read_bytes() == before
+
+
+def test_a_gallery_is_whole_when_writing_it_fails(stage: Stage, monkeypatch):
+    mine = Path("mine.parquet")
+    search.main("fake", "0001C1T0001", gallery=mine, add=True, quiet=True)
+    before = mine.read_bytes()
+
+    def full(table, file, *_, **__):
+        Path(file).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        search.main("fake", "0002C1T0001", gallery=mine, add=True, quiet=True)
+    assert mine.read_bytes() == before
+    assert [file.name for file in Path().glob("*mine*")] == ["mine.parquet"]
 
 
 def test_a_name_stands_for_one_tracklet(stage: Stage):
@@ -168,23 +220,47 @@ def test_a_name_stands_for_one_tracklet(stage: Stage):
                 search.main("fake", "0001C1T0001", **arguments)
 
 
-def test_nearest_of_a_large_gallery_are_exact():
-    import pyarrow as pa
-
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(10_000, 64)).astype(np.float32)
+def gallery_of(features: np.ndarray) -> Gallery:
     table = pa.table(
         {
             "tracklet": [str(i) for i in range(len(features))],
-            "feature": pa.FixedSizeListArray.from_arrays(features.ravel(), 64),
+            "feature": pa.FixedSizeListArray.from_arrays(features.ravel(), features.shape[1]),
         }
     )
+    return Gallery(table, "", None)
+
+
+def test_nearest_of_a_large_gallery_are_exact():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(10_000, 64)).astype(np.float32)
     unit = features.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     query = rng.normal(size=64)
     expected = np.argsort(1 - unit @ (query / np.linalg.norm(query)), kind="stable")[:20]
-    found = Gallery(table, "", None).nearest(Entry("new", feature=query), 20)
+    found = gallery_of(features).nearest(Entry("new", feature=query), 20)
     assert [row for row, _ in found] == expected.tolist()
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=60), st.integers(0, 7), st.integers(1, 70))
+def test_of_equally_near_tracklets_the_earlier_come_first(kinds, query, count):
+    # Vectors of length one whose products are exact, many of them equal.
+    signs = 1 - 2 * ((np.arange(8)[:, None] >> np.arange(3)) & 1)
+    vectors = np.concatenate([0.5 * signs, np.full((8, 1), 0.5)], axis=1).astype(np.float32)
+    known = gallery_of(vectors[kinds])
+    expected = np.argsort(1 - vectors[kinds] @ vectors[query], kind="stable")[:count]
+    found = known.nearest(Entry("new", feature=vectors[query]), count)
+    assert [row for row, _ in found] == expected.tolist()
+
+
+def no_video() -> None:
+    # FFmpeg takes the beginning for a video, and complains in words of its own.
+    Path("a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(12) + b"\0\0\4\0mdat" + b"no" * 900)
+    Path("walk.csv").write_text("frame,x,y,width,height\n0,0,0,5,5\n")
+
+
+def box_outside() -> None:
+    _, boxes = video_of(folder_of("0003C1T0001"), (40, 20))
+    boxes.write_text("frame,x,y,width,height\n0,500,10,20,20\n")
 
 
 @pytest.mark.parametrize(
@@ -195,6 +271,8 @@ def test_nearest_of_a_large_gallery_are_exact():
         (lambda: Path("empty").mkdir(), ["empty"], "empty holds no images"),
         (lambda: Path("a.mp4").write_bytes(b"no"), ["a.mp4"], "say where the person is: --boxes"),
         (lambda: None, ["0001C1T0001", "--add"], "Give --gallery FILE.parquet"),
+        (no_video, ["a.mp4", "--boxes", "walk.csv"], "a.mp4 does not decode as a video"),
+        (box_outside, ["street.avi", "--boxes", "walk.csv"], "walk.csv:2: box 500,10,20,20 lies"),
     ],
 )
 def test_a_wrong_request_is_one_line(stage, command, project, prepare, arguments, message):
@@ -221,6 +299,8 @@ def test_an_image_that_does_not_decode_is_named(tmp_path: Path):
         ("99,1,1,9,9", r"frame 99 is asked for, but street.avi ends after 11"),
         ("1,2,3", "expected numbers under the header frame,x,y,width,height"),
         ("a,1,1,9,9", "expected numbers"),
+        ("nan,1,1,9,9", "expected numbers"),
+        ("1,1,1,inf,9", "expected numbers"),
     ],
 )
 def test_wrong_boxes_are_named(extracted, line: str, message: str):

@@ -1,6 +1,4 @@
 import errno
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +11,6 @@ from hypothesis import strategies as st
 from extract import chunks
 from extract.chunks import ChunkStore
 from pipeline import schema
-from pipeline.errors import PipelineError
 
 COLUMNS = pa.schema(
     [
@@ -67,23 +64,6 @@ def test_half_written_chunks_are_no_chunks(tmp_path):
     store.clean()
     assert store.missing() == [0, 2]
     assert [file.name for file in tmp_path.iterdir()] == ["chunk-000001.parquet"]
-
-
-def test_a_second_run_on_the_same_output_is_refused_until_the_first_dies(tmp_path):
-    code = (
-        "import time; from pathlib import Path; from extract.chunks import locked\n"
-        f"with locked(Path({str(tmp_path)!r}), Path('out')):\n"
-        "    print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(PipelineError, match="out is being made by another run"):  # noqa: SIM117
-            with chunks.locked(tmp_path, tmp_path / "out"):
-                pass
-        other.kill()
-        other.wait()
-        with chunks.locked(tmp_path, tmp_path / "out"):
-            pass
 
 
 def test_a_full_disk_leaves_no_broken_chunk(tmp_path, monkeypatch):

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from extract.chunks import locked
 from pipeline import schema
 from pipeline.cli import start
+from pipeline.lock import locked
 from pipeline.schema import Status
 from shards.join import plan_shards
 from tests.fake_extraction import ROOT, Extracted

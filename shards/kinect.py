@@ -108,7 +108,7 @@ def convert(
 def _write_shards(
     parser: ModuleType, reading: "Reading", folder: Path, about: dict[str, object]
 ) -> "list[Tracklet]":
-    """Write one shard per split: the largest of these datasets takes some 50 MB."""
+    """Write one shard per split: without pictures even the largest is small."""
     import pyarrow.parquet as pq
 
     from pipeline import schema

@@ -47,7 +47,7 @@ def main(
 
     Writes data/index/DATASET.parquet and data/shards/DATASET/. Each sequence is a tracklet.
 
-    Example: python -m shards.kinect --dataset kgbd index.trial=3
+    Example: python -m shards.kinect --dataset kgbd --source /somewhere/KGBD
     """
     stage = start("shards", dataset, overrides, 0, dry_run, verbose, quiet)
     format_ = stage.params.datasets[dataset].format

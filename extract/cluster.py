@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import dask
 from distributed import Client, LocalCluster, as_completed, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 # Two chunks per worker: one at work, one waiting, whatever the size of the dataset.
 IN_FLIGHT = 2
 CONNECT_S = 10
+
+# glibc reads these when a process starts. By default, and more so by Dask's, a worker would give
+# the memory of every batch back, and have it filled with zeros again for the next one.
+MALLOC = {
+    "MALLOC_ARENA_MAX": 1,
+    "MALLOC_MMAP_THRESHOLD_": 2**32,
+    "MALLOC_TRIM_THRESHOLD_": 2**33,
+}
 
 
 class Work(Protocol):
@@ -79,7 +88,9 @@ def connect(runtime: "RuntimeParams") -> Iterator[Client]:
             yield client
         return
     workers, threads = _share_machine(runtime)
+    before_start = dask.config.get("distributed.nanny.pre-spawn-environ") | MALLOC
     with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": before_start}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=threads,

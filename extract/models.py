@@ -172,13 +172,17 @@ def set_threads(threads: int) -> None:
 
 
 def keep_memory() -> None:
-    """Make glibc keep freed memory: giving it back between batches halves the speed on a CPU."""
+    """Make glibc keep freed memory: giving it back between batches costs a CPU a good part of it.
+
+    One arena, because those of threads other than the first cannot hold a large batch.
+    """
     import ctypes
 
     if os.name != "posix":
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        m_trim_threshold, m_mmap_threshold, largest = -1, -3, 2**31 - 1
+        m_trim_threshold, m_mmap_threshold, m_arena_max, largest = -1, -3, -8, 2**31 - 1
         libc.mallopt(m_mmap_threshold, largest)
         libc.mallopt(m_trim_threshold, largest)
+        libc.mallopt(m_arena_max, 1)

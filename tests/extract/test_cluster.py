@@ -188,6 +188,35 @@ def test_an_address_without_a_scheduler_is_named(project):
         pose2d.main("fake", quiet=True)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_workers_keep_the_memory_of_a_batch_for_the_next(project):
+    from extract import cluster
+    from pipeline.params import load
+
+    def pages_fetched():
+        """Fill a large array twice, as batches do; count the pages the second one asks for."""
+        import resource
+        from threading import Thread
+
+        counts = []
+
+        def fill():
+            for _ in range(2):
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                bytearray(100_000_000)[::4096] = b"x" * len(range(0, 100_000_000, 4096))
+                counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+        thread = Thread(target=fill)
+        thread.start()
+        thread.join()
+        return counts[-1]
+
+    runtime = load().runtime.model_copy(update={"workers": 1, "device": "cpu", "scheduler": None})
+    with cluster.connect(runtime) as client:
+        (count,) = client.run(pages_fetched).values()
+    assert count < 2_000
+
+
 @pytest.mark.parametrize(("workers", "cores"), [(2, 8), (4, 2), (1, 3)])
 def test_workers_share_the_cores(project, monkeypatch, workers, cores):
     from pipeline.params import load

@@ -1,6 +1,7 @@
 """Compare the 2D stage with MMPose's own inferencer, from JPEGs on disk to tables on disk.
 
 Run it:   python -m bench.pose2d
+One case: python -m bench.pose2d --case float32-flip
 
 Both run RTMPose-t with random weights on the same rendered crops and the same cores, models loaded
 and warm. The opponent is `MMPoseInferencer` as its manual calls it, then with its flip test off.
@@ -10,26 +11,34 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from bench.measure import Case, Json, case, compare_peak_memory, finish, seconds
+from pipeline import console
 from pipeline.cli import Stage, run
+from pipeline.errors import PipelineError, did_you_mean
 
 ROOT = Path(__file__).parent.parent
 # The network of the rendered dataset: so small that memory for frames would show.
 SMALL = "conf/weights/walkers_pose/pose2d.py"
 CONFIG = "configs/body_2d_keypoint/rtmpose/body8/rtmpose-t_8xb256-420e_body8-256x192.py"
-FRAMES, OPPONENT_FRAMES, RUNS, BATCHES = 2048, 96, 3, 6
+# A chunk of the stage for each core.
+FRAMES_PER_CORE, OPPONENT_FRAMES, RUNS = 1024, 96, 3
+BATCHES, BATCH_FRAMES = 6, 64
 LABELS = {
     "flip": "MMPoseInferencer",
-    "no flip": "MMPoseInferencer without flip test",
+    "no-flip": "MMPoseInferencer without flip test",
     "forward": "bare forward pass",
 }
 SPEC = """
@@ -172,30 +181,50 @@ def stock(config: Path) -> Callable[[bool, int], float]:
     return infer
 
 
-def bare_forward(config: Path) -> Callable[[], float]:
-    """Load the network alone; returns a function to frames per second on one core."""
+@contextmanager
+def bare_forward(config: Path) -> Iterator[Callable[[], float]]:
+    """Load the network alone in a process per core; yields a function to frames per second."""
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+
+        def forward() -> float:
+            return sum(pool.map(_forward_speed, [config] * cores))
+
+        forward()
+        yield forward
+
+
+def _forward_speed(config: Path) -> float:
+    network = _network(config)
+    return BATCHES * BATCH_FRAMES / seconds(lambda: [network() for _ in range(BATCHES)])
+
+
+@lru_cache
+def _network(config: Path) -> Callable[[], object]:
+    """Return a function that runs the network on a batch, on one core, as a worker would run it."""
     import torch
 
+    from extract import models
     from extract.estimator import Estimator
 
-    torch.set_num_threads(1)
+    models.keep_memory()
+    models.set_threads(1)
     estimator = Estimator(config, None)
     width, height = estimator.input_size
-    images = torch.randn(64, 3, height, width).to(memory_format=torch.channels_last)
+    images = torch.randn(BATCH_FRAMES, 3, height, width).to(memory_format=torch.channels_last)
 
-    def forward() -> None:
-        with torch.inference_mode():
-            for _ in range(BATCHES):
-                estimator._forward(estimator._model, images)
+    @torch.inference_mode()
+    def forward() -> object:
+        return estimator._forward(estimator._model, images)
 
-    forward()
-    return lambda: BATCHES * len(images) / seconds(forward)
+    return forward
 
 
-def _speed(precision: str) -> tuple[list[float], dict[str, list[float]]]:
-    """Return our frames/s, and those of each opponent, measured in turn."""
+def _speed(precision: str, opponents: list[str]) -> dict[str, Case]:
+    """Measure the stage and each opponent in turn."""
     cores = len(os.sched_getaffinity(0))
-    with project(FRAMES) as stage:
+    with ExitStack() as stack:
+        stage = stack.enter_context(project(FRAMES_PER_CORE * cores))
         write_spec("bench", "estimator", CONFIG, random_weights(CONFIG))
         knobs = stage.params.pose2d.model_copy(update={"precision": precision})
         runtime = stage.params.runtime.model_copy(update={"workers": cores})
@@ -203,18 +232,26 @@ def _speed(precision: str) -> tuple[list[float], dict[str, list[float]]]:
         from extract import pose2d
         from extract.spec import load
 
-        config = load("bench").config("estimator")
-        infer, forward = stock(config), bare_forward(config)
+        config = load("bench").config("estimator").absolute()
+        speeds: dict[str, Callable[[], float]] = {}
+        if {"flip", "no-flip"} & set(opponents):
+            infer = stock(config)
+            # The better of one thread and all: on busy machines torch's threads wait.
+            speeds["flip"] = lambda: max(infer(True, n) for n in {1, cores})
+            speeds["no-flip"] = lambda: max(infer(False, n) for n in {1, cores})
+        if "forward" in opponents:
+            speeds["forward"] = stack.enter_context(bare_forward(config))
+        once = stack.enter_context(warm(replace(stage, params=params), pose2d.plan))
         ours: list[float] = []
-        theirs: dict[str, list[float]] = {"flip": [], "no flip": [], "forward": []}
-        with warm(replace(stage, params=params), pose2d.plan) as once:
-            for _ in range(RUNS):
-                ours.append(once())
-                # The better of one thread and all: on busy machines torch's threads wait.
-                theirs["flip"].append(max(infer(True, n) for n in {1, cores}))
-                theirs["no flip"].append(max(infer(False, n) for n in {1, cores}))
-                theirs["forward"].append(forward() * cores)
-    return ours, theirs
+        theirs: dict[str, list[float]] = {name: [] for name in opponents}
+        for _ in range(RUNS):
+            ours.append(once())
+            for name in opponents:
+                theirs[name].append(speeds[name]())
+    return {
+        f"{precision}, {LABELS[name]}": case(ours, found, "frames/s", True)
+        for name, found in theirs.items()
+    }
 
 
 def _memory(frames: int) -> None:
@@ -227,7 +264,7 @@ def _memory(frames: int) -> None:
     with (
         project(frames) as stage,
         LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
         ) as cluster,
     ):
         Path(SMALL).parent.mkdir(parents=True)
@@ -248,17 +285,31 @@ def many_frames() -> None:
     _memory(20_000)
 
 
-def main(json_file: Json = None) -> None:
-    """Compare the 2D stage with MMPose's own inferencer."""
+def main(
+    cases: Annotated[
+        list[str] | None, typer.Option("--case", help="One of those this prints; default: all.")
+    ] = None,
+    json_file: Json = None,
+) -> None:
+    """Compare the 2D stage with MMPose's own inferencer; each case takes a few minutes."""
     from extract.models import fast_bfloat16
 
-    cases: dict[str, Case] = {}
-    for precision in ("float32", "bfloat16") if fast_bfloat16("cpu") else ("float32",):
-        ours, theirs = _speed(precision)
-        for name, speeds in theirs.items():
-            cases[f"{precision}, {LABELS[name]}"] = case(ours, speeds, "frames/s", True)
-    cases["peak memory: 20,000 frames, 2,000 frames"] = compare_peak_memory(many_frames, few_frames)
-    finish("pose2d", cases, json_file)
+    precisions = ("float32", "bfloat16") if fast_bfloat16("cpu") else ("float32",)
+    known = [f"{precision}-{name}" for precision in precisions for name in LABELS] + ["memory"]
+    for name in cases or ():
+        if name not in known:
+            raise PipelineError(f"{name!r} is no case here. {did_you_mean(name, known)}")
+    chosen = cases or known
+    console.say(f"cases: {', '.join(chosen)}")
+    found: dict[str, Case] = {}
+    for precision in precisions:
+        opponents = [name for name in LABELS if f"{precision}-{name}" in chosen]
+        found |= _speed(precision, opponents) if opponents else {}
+    if "memory" in chosen:
+        found["peak memory: 20,000 frames, 2,000 frames"] = compare_peak_memory(
+            many_frames, few_frames
+        )
+    finish("pose2d", found, json_file)
 
 
 if __name__ == "__main__":

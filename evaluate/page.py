@@ -23,7 +23,7 @@ p { max-width: 48rem; margin: .4rem 0; }
 .wide { overflow-x: auto; margin: .6rem 0; }
 .wide img { display: block; max-width: none; height: 22rem; border-radius: 6px; }
 .grid { display: grid; gap: 1rem 2rem;
-  grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 .grid > * { min-width: 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line);
@@ -35,10 +35,13 @@ figure { margin: 0 0 1rem; }
 pre { background: var(--card); padding: .8rem; overflow-x: auto; font-size: .8rem;
   border-radius: 6px; }
 summary { cursor: pointer; }
-nav { font-size: .9rem; } nav a { margin-right: 1rem; color: inherit; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .9rem; }
+nav a { color: inherit; white-space: nowrap; }
 svg { width: 100%; height: auto; display: block; }
 svg .grid { stroke: var(--line); stroke-width: 1; } svg .axis { stroke: var(--soft); }
 svg .tick { fill: var(--soft); font-size: 12px; } svg .label { fill: var(--text); font-size: 13px; }
+@media (max-width: 40rem) { svg .tick, svg .label { font-size: 16px; }
+  td:first-child { white-space: normal; } }
 svg .line { fill: none; stroke: var(--c); stroke-width: 2.2; }
 svg .fill { fill: var(--c); }
 svg .dot { fill: hsl(var(--hue) 65% 50%); fill-opacity: .75; }

@@ -119,7 +119,9 @@ class Embedder:
 
     Attributes:
         weights: Its file.
+        model: On the device, in evaluation mode.
         clip_frames: Frames of a clip.
+        size: Height and width of a frame in pixels.
     """
 
     def __init__(self, stage: "Stage") -> None:
@@ -131,7 +133,7 @@ class Embedder:
         import torch
 
         from pipeline.registry import MODELS
-        from train.checkpoint import load
+        from train.checkpoint import load, load_part
         from train.processes import choose_device
         from train.stage2 import configure
 
@@ -148,11 +150,11 @@ class Embedder:
         config = configure(stage)
         config["model"]["classes"] = metadata["about"]["classes"]
         data = config["train_dataloader"]["dataset"]
-        self.clip_frames, (self._height, self._width) = data["clip_frames"], data["image_size"]
+        self.clip_frames, self.size = data["clip_frames"], tuple(data["image_size"])
         self._is_dense = stage.params.embed.frames == "dense"
         model = MODELS.build(config["model"])
-        model.load_state_dict(state)
-        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        load_part(model, state, "", self.weights)
+        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def feature(self, frames: list[np.ndarray]) -> np.ndarray:
         """Return the feature `(C,)` of a tracklet, made as `evaluate.embed` makes it."""
@@ -161,7 +163,7 @@ class Embedder:
         clips = torch.stack([self._clip(frames, rows) for rows in self._rows(len(frames))])
         with torch.no_grad():
             made = [
-                self._model.test_step({"inputs": self._inputs(part)}).float().cpu().numpy()
+                self.model.test_step({"inputs": self._inputs(part)}).float().cpu().numpy()
                 for part in clips.split(BATCH_CLIPS)
             ]
         return np.concatenate(made).mean(0).astype(np.float32)
@@ -177,10 +179,10 @@ class Embedder:
 
         clip = self._clip(frames, np.arange(len(frames)))[None]
         with torch.no_grad():
-            inputs = self._model.data_preprocessor({"inputs": self._inputs(clip)})["inputs"]
-            tokens = F.normalize(self._model.frame_tokens(inputs)[0][0].float(), dim=-1)
+            inputs = self.model.data_preprocessor({"inputs": self._inputs(clip)})["inputs"]
+            tokens = F.normalize(self.model.frame_tokens(inputs)[0][0].float(), dim=-1)
         cosine = (tokens[:, 1:] @ tokens[:, :1].mT)[..., 0].cpu().numpy()
-        rows = round((cosine.shape[1] * self._height / self._width) ** 0.5)
+        rows = round((cosine.shape[1] * self.size[0] / self.size[1]) ** 0.5)
         return cosine.reshape(len(frames), rows, -1)
 
     def _rows(self, frames: int) -> list[np.ndarray]:
@@ -195,11 +197,10 @@ class Embedder:
     def _clip(self, frames: list[np.ndarray], rows: np.ndarray) -> Any:
         import torch
 
-        size = (self._width, self._height)
         resized = [
             frame
-            if frame.shape[:2] == size[::-1]
-            else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+            if frame.shape[:2] == self.size
+            else cv2.resize(frame, self.size[::-1], interpolation=cv2.INTER_AREA)
             for frame in (frames[row] for row in rows)
         ]
         return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()

@@ -75,7 +75,7 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
         folder: Where scores and curves lie.
         pictures: Folder of the ranked lists, made anew.
     """
-    from evaluate import page, sections
+    from evaluate import page, sections, space
 
     params, dataset = stage.params, stage.dataset
     made = [
@@ -83,7 +83,7 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
         ("Curve", sections.curves(folder)),
         ("Camera pairs", sections.cameras(folder)),
         ("Ranked lists", _ranked(folder, shards, pictures)),
-        ("Features", sections.features(dataset)),
+        ("Features", space.features(stage)),
         ("Training", sections.training(folder)),
         ("Skeletons", sections.poses(shards, params, dataset)),
         ("Time", _times(dataset)),

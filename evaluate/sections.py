@@ -29,7 +29,6 @@ _BASELINES = {
     "untrained": "untrained model",
     "colour": "colours of the clothes",
 }
-_MAX_POINTS, _MAX_PERSONS = 1500, 30
 
 
 def scores(metrics: dict[str, Any]) -> str:
@@ -76,8 +75,10 @@ def curves(folder: Path) -> str:
         for name in rows[0]
         if name != "rank"
     }
+    lowest = min(share for points in series.values() for _, share in points)
+    y_range = (np.floor(10 * lowest) / 10, 1.0) if lowest < 1 else (0.9, 1.0)
     caption = "Share of queries with a match among the first so many"
-    return grid(chart(charts.lines(series, "rank", "share of queries", (0, 1)), caption))
+    return grid(chart(charts.lines(series, "rank", "share of queries", y_range), caption))
 
 
 def cameras(folder: Path) -> str:
@@ -167,25 +168,25 @@ def nearest_of(row: dict[str, Any]) -> list[Ranked]:
 
 
 def training(folder: Path) -> str:
-    """Return loss and validation curves of both stages."""
-    parts = []
+    """Return loss and validation curves of both stages, and the sizes of their models."""
+    parts, models = [], []
     for stage in ("stage1", "stage2"):
+        title = stage.replace("stage", "Stage ")
         found = dict(_read_curves(folder / stage / "plots" / "metrics"))
         groups: dict[str, dict[str, charts.Points]] = {"loss": {}, "accuracy and scores": {}}
         for name, points in found.items():
-            if name == "lr":
+            if name in ("lr", "temperature"):
                 continue
             groups["loss" if name.startswith("loss") else "accuracy and scores"][name] = points
         for group, series in groups.items():
             if series:
-                caption = f"{stage.replace('stage', 'Stage ')}: {group}"
-                parts.append(chart(charts.lines(series, "epoch", group), caption))
+                parts.append(chart(charts.lines(series, "epoch", group), f"{title}: {group}"))
         file = folder / stage / "metrics.json"
         model = json.loads(file.read_text()).get("model", {}) if file.exists() else {}
         if model:
             rows = [(name.replace("_", " "), f"{number:,}") for name, number in model.items()]
-            parts.append(chart(table(("", ""), rows), f"{stage.replace('stage', 'Stage ')}: model"))
-    return grid(*parts)
+            models.append(chart(table(("", ""), rows), f"{title}: model"))
+    return grid(*parts, *models)
 
 
 def _read_curves(folder: Path) -> Iterator[tuple[str, list[tuple[float, float]]]]:
@@ -209,25 +210,28 @@ def poses(shards: Shards, params: "Params", dataset: str) -> str:
     file = quality.truth_file(shards)
     if file:
         found = quality.against_truth(shards, quality.Truth(shards, file))
-        measured = {f"these shards: {name}": number for name, number in found.items()} | measured
+        measured = dict(_flat(found, "these shards: ")) | measured
     if measured:
         shown = [(name, f"{number:.4g}") for name, number in measured.items()]
-        parts.append(chart(table(("measured against ground truth", ""), shown), "Accuracy"))
+        parts.append(chart(table(("", "value"), shown), "Measured against ground truth"))
+    said = (
+        f"{100 * (np.asarray(shards.status) == Status.OK).mean():.2f} % of {len(shards):,} frames "
+        "have a skeleton that counts. A bone keeps its length, so whatever varies is error: a "
+        "measure that needs no truth."
+    )
+    return paragraph(said) + "".join(parts) + grid(*_pose_charts(shards))
+
+
+def _pose_charts(shards: Shards) -> list[str]:
     score = shards.score[np.isfinite(shards.score)]
     heights, edges = np.histogram(score, np.linspace(0, 1, 41))
     per_camera = {f"camera {c}": 100 * s for c, s in quality.bad_by_camera(shards).items()}
     bones = {name: 100 * number for name, number in quality.bone_stability(shards).items()}
-    coverage = np.asarray(shards.status) == Status.OK
-    parts += [
+    return [
         chart(charts.histogram(heights, edges, "score", "joints"), "Scores of 2D joints"),
         chart(charts.bars(bones, "%, median of persons", " %"), "Variation of a person's bones"),
         chart(charts.bars(per_camera, "%", " %"), "Frames without a good skeleton"),
     ]
-    said = (
-        f"{100 * coverage.mean():.2f} % of {len(shards):,} frames have a skeleton that counts. "
-        "A bone keeps its length, so whatever varies is error: a measure that needs no truth."
-    )
-    return paragraph(said) + parts[0] + grid(*parts[1:])
 
 
 def _pose_models(params: "Params", dataset: str) -> dict[str, float]:
@@ -242,47 +246,13 @@ def _pose_models(params: "Params", dataset: str) -> dict[str, float]:
 
 def _flat(numbers: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for name, number in numbers.items():
+        if name == "joints":
+            # A row for each would bury the means.
+            continue
         if isinstance(number, dict):
             yield from _flat(number, f"{prefix}{name} ")
         elif isinstance(number, int | float):
-            yield f"{prefix}{name}".replace("_", " "), number
-
-
-def features(dataset: str) -> str:
-    """Return a t-SNE of test tracklets: a colour per person, a diamond at each person's mean.
-
-    t-SNE (van der Maaten and Hinton, JMLR 2008) keeps neighbours together; distances between
-    groups mean nothing.
-    """
-    file = paths.features_file(dataset)
-    if not file.exists():
-        return ""
-    found = pq.read_table(file, columns=["tracklet", "pid", "camid", "feature"])
-    pid = found["pid"].to_numpy()
-    persons = np.unique(pid[pid > 0])[:_MAX_PERSONS]
-    rows = np.flatnonzero(np.isin(pid, persons))[:_MAX_POINTS]
-    if len(rows) < 10:
-        return ""
-    vectors = np.stack(found["feature"].to_numpy(zero_copy_only=False)[rows]).astype(np.float64)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    means = np.stack([vectors[pid[rows] == person].mean(0) for person in persons])
-    everything = np.concatenate([vectors, means])
-    names = [f"{one['tracklet']}, camera {one['camid']}" for one in found.take(rows).to_pylist()]
-    names += [f"* person {person}" for person in persons]
-    groups = [*pid[rows].tolist(), *persons.tolist()]
-    said = (
-        f"Features of {len(rows)} test tracklets of {len(persons)} persons in two dimensions "
-        "(t-SNE): a colour per person, a diamond at its mean. Groups that mix are persons that "
-        "the model mixes up; how far groups lie from each other means nothing."
-    )
-    return paragraph(said) + charts.scatter(_embedded(everything), groups, names)
-
-
-def _embedded(vectors: np.ndarray) -> np.ndarray:
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(vectors)
+            yield f"{prefix}{name}".removesuffix(" mean").replace("_", " "), number
 
 
 def settings(params: "Params", folder: Path, dataset: str) -> str:

@@ -183,7 +183,8 @@ needs_browser = pytest.mark.skipif(
 # What a browser made of the page. The page itself forbids scripts, so a copy without that is asked.
 _PROBE = """<script>addEventListener("load", () => {
   const images = [...document.images];
-  document.title = JSON.stringify({
+  parent.document.title = JSON.stringify({
+    width: innerWidth,
     images: images.length,
     shown: images.filter(image => image.complete && image.naturalWidth > 500).length,
     overflow: document.documentElement.scrollWidth - innerWidth,
@@ -211,20 +212,31 @@ def browse(folder: Path, *arguments: str) -> str:
 
 @needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_phone_shows_all_pictures_without_scrolling_sideways(scored, tmp_path, theme):
+def test_a_phone_shows_all_pictures_without_scrolling_sideways(scored, project, tmp_path, theme):
+    for stage in ("pose2d", "stage1"):
+        (project / "work/times/fake").mkdir(parents=True, exist_ok=True)
+        (project / "work/times/fake" / stage).write_text("75.0\n")
+    curves = Path("reports/fake/stage1/plots/metrics")
+    curves.mkdir(parents=True)
+    (curves / "loss.tsv").write_text("step\tloss\n1\t0.9\n2\t0.5\n")
     report.main("fake", quiet=True)
     bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text())
+    inside = html.escape(bare.replace("</head>", f"{_PROBE}</head>"))
     asked = tmp_path / "asked.html"
-    asked.write_text(bare.replace("</head>", f"{_PROBE}</head>"))
+    # A window cannot be as narrow as a phone, but a frame in it can.
+    asked.write_text(
+        "<!doctype html><title>none</title>"
+        f'<iframe style="width: 390px; height: 900px; border: 0" srcdoc="{inside}"></iframe>'
+    )
     scheme = {"dark": 0, "light": 1}[theme]
     dom = browse(
         tmp_path,
-        "--window-size=500,900",
         f"--blink-settings=preferredColorScheme={scheme}",
         "--dump-dom",
         f"file://{asked}",
     )
     found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1]))
+    assert found["width"] == 390
     assert found["images"] == found["shown"] == 8
     assert found["overflow"] <= 0
     assert found["charts"] >= 4

@@ -15,7 +15,13 @@ from pipeline import schema
 from pipeline.cli import run
 
 PEOPLE, FRAMES, CLIP, RUNS = 12, 48, 8, 5
-ERASE = {"type": "FrameTransform", "name": "RandomErasing", "p": 0.5, "value": [124, 116, 104]}
+ERASE = {
+    "type": "FrameTransform",
+    "name": "RandomErasing",
+    "inplace": True,
+    "p": 0.5,
+    "value": [124, 116, 104],
+}
 
 
 def render(folder: Path) -> list[list[Path]]:

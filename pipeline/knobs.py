@@ -92,6 +92,7 @@ class SkeletonParams(Section):
     """The skeleton encoder."""
 
     inputs: list[str] = Field(min_length=1, description="xyz, bone_length, velocity")
+    input_norm: bool = Field(description="standardise each joint's inputs over the training set")
     dim: int = Field(ge=1, description="channels of a token")
     layers: int = Field(ge=1, description="attention blocks over the joints of a frame")
     heads: int = Field(ge=1, description="attention heads")
@@ -147,6 +148,7 @@ class Stage2Params(Section):
     refresh_epochs: int = Field(ge=1, description="epochs between two refreshes of prototypes")
     held_out: int = Field(ge=0, description="training identities kept to choose the best epoch")
     accumulate: int = Field(ge=1, description="batches per update")
+    ema: float = Field(ge=0, lt=1, description="publish weights averaged with this decay; 0: last")
     precision: Precision = Field(description="of the forward pass")
     seed: int = Field(ge=0, description="same seed, same weights")
 
@@ -198,5 +200,6 @@ class RuntimeParams(Section):
     scheduler: str | None = Field(description="address of a Dask scheduler")
     memory_limit: str | None = Field(description="of each local Dask worker")
     batch_frames: int = Field(ge=1, description="frames per forward pass of the pose models")
-    compile: bool = Field(description="run torch.compile on the pose models")
+    compile: bool = Field(description="run torch.compile on the models")
+    tensorboard: bool = Field(description="also write the curves for TensorBoard")
     checkpoint_epochs: int = Field(ge=1, description="epochs between two checkpoints")

@@ -90,8 +90,13 @@ class _Tracklets(Dataset[Item]):
         """Return the frames at some global rows, `(T, 3, H, W)`; each is decoded once."""
         unique, back = np.unique(rows, return_inverse=True)
         frames = np.empty((len(unique), self.height, self.width, 3), np.uint8)
+        spare = np.minimum(
+            self.shards.height[unique] // self.height, self.shards.width[unique] // self.width
+        )
+        # The largest power of two that leaves enough pixels.
+        shrink = 2 ** np.log2(spare.clip(1, 8)).astype(int)
         for i, jpeg in enumerate(self.shards.jpeg(unique)):
-            image = decode(jpeg)
+            image = decode(jpeg, int(shrink[i]))
             if image.shape[:2] != (self.height, self.width):
                 image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
             frames[i] = image

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_rank, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pipeline import console, paths
@@ -20,6 +20,14 @@ from train.attention import masked_mean
 from train.checkpoint import load, load_part
 
 LINE_EVERY_S = 30.0
+
+
+def result(runner: Runner) -> nn.Module:
+    """Return the model whose weights count: the running average where there is one."""
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            return hook.ema_model.module
+    return getattr(runner.model, "module", runner.model)
 
 
 @HOOKS.register_module()
@@ -145,7 +153,7 @@ class HeldOutHook(Hook):
         runner.message_hub.update_info("best", best)
         if is_main_process():
             with paths.write_atomic(Path(runner.work_dir) / "best.pth") as temporary:
-                torch.save(getattr(runner.model, "module", runner.model).state_dict(), temporary)
+                torch.save(result(runner).state_dict(), temporary)
 
 
 @HOOKS.register_module()

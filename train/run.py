@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
 from pipeline.registry import DATASETS
 from train.checkpoint import load, save
-from train.hooks import latest_checkpoint
+from train.hooks import latest_checkpoint, result
 from train.processes import runner_settings, world
 
 Config = dict[str, Any]
@@ -97,10 +98,15 @@ class Training:
         if data:
             config["train_dataloader"]["dataset"] = data
         runner = Runner.from_cfg(config)
+        model = getattr(runner.model, "module", runner.model)
+        if self.stage.params.runtime.compile and model.visual is not None:
+            # The visual encoder is where the time goes, and one graph; the losses are many small
+            # ones, as they look at their data.
+            model.visual.compile()
         runner.train()
         if not is_main_process():
             return
-        model = getattr(runner.model, "module", runner.model)
+        model = result(runner)
         runner.visualizer.close()
         epoch = self._take_best(model, runner)
         self._publish_report(model, runner)
@@ -159,12 +165,23 @@ class Training:
             ],
             "visualizer": {
                 "type": "Visualizer",
-                "vis_backends": [
-                    {"type": "StageLiveBackend", "save_dir": str(self.work / "curves")}
-                ],
+                "vis_backends": self._curves(),
             },
             **runner_settings(),
         }
+
+    def _curves(self) -> list[Config]:
+        """Return who writes the curves, for `dvc plots` and, if asked for, for TensorBoard."""
+        backends = [{"type": "StageLiveBackend", "save_dir": str(self.work / "curves")}]
+        if self.stage.params.runtime.tensorboard:
+            if find_spec("tensorboard") is None:
+                raise PipelineError(
+                    "runtime.tensorboard is true, but TensorBoard is not installed. "
+                    "Run: pip install tensorboard"
+                )
+            folder = paths.work_dir("tensorboard", self.stage.dataset, self.stage.name)
+            backends.append({"type": "TensorboardVisBackend", "save_dir": str(folder)})
+        return backends
 
     def _publish_report(self, model: nn.Module, runner: Runner) -> None:
         from omegaconf import OmegaConf

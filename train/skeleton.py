@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.registry import MODELS
 from pipeline.skeleton import Layout, layout
 from train.attention import Attention, masked_mean, position_code
+from train.gather import gather
 
 CHANNELS = {"xyz": 3, "bone_length": 1, "velocity": 3}
 
@@ -41,6 +43,7 @@ class SkeletonGraphTransformer(nn.Module):
         temporal_layers: int = 2,
         dropout: float = 0.3,
         inputs: Sequence[str] = ("xyz",),
+        input_norm: bool = False,
     ) -> None:
         """Build the encoder of a joint layout.
 
@@ -57,6 +60,9 @@ class SkeletonGraphTransformer(nn.Module):
             dropout: In the blocks.
             inputs: What the encoder sees of a joint: `xyz`, `bone_length` (to its parent) and
                 `velocity` (since the frame before).
+            input_norm: Give every channel of every joint mean 0 and deviation 1 over the training
+                frames, by a batch norm, as ST-GCN does (Yan et al., AAAI 2018, section 3.6): bones
+                that differ by millimetres between people count as much as swinging arms.
 
         Raises:
             PipelineError: If an input or the layout is not known, or the layout is too small for
@@ -74,8 +80,10 @@ class SkeletonGraphTransformer(nn.Module):
         _, code = laplacian_eigenvectors(body.adjacency(), eigenvectors)
         self.register_buffer("eigenvectors", torch.from_numpy(code).float())
         self.register_buffer("parents", torch.tensor(_parents(body)), persistent=False)
+        channels = sum(CHANNELS[name] for name in self.inputs)
+        self.norm = nn.BatchNorm1d(self.joints * channels, affine=False) if input_norm else None
         self.embed = nn.Sequential(
-            nn.Linear(sum(CHANNELS[name] for name in self.inputs), dim),
+            nn.Linear(channels, dim),
             nn.ReLU(),
             nn.Linear(dim, dim),
         )
@@ -99,7 +107,10 @@ class SkeletonGraphTransformer(nn.Module):
             )
         if mask is not None:
             xyz = torch.where(mask[:, :, None, None], xyz, 0.0)
-        tokens = self.embed(self._channels(xyz, mask)) + self.place(self.eigenvectors)
+        channels = self._channels(xyz, mask)
+        if self.norm is not None:
+            channels = self._normalised(channels, mask)
+        tokens = self.embed(channels) + self.place(self.eigenvectors)
         if self.cls is not None:
             tokens = torch.cat([self.cls.expand(*tokens.shape[:2], 1, -1), tokens], dim=2)
         tokens = tokens.flatten(0, 1)
@@ -122,6 +133,20 @@ class SkeletonGraphTransformer(nn.Module):
         for block in self.time:
             frames = block(frames, mask)
         return frames
+
+    def _normalised(self, channels: Tensor, mask: Tensor | None) -> Tensor:
+        """Normalise the good frames; the others stay zero and are in no statistic."""
+        is_good = channels.new_ones(channels.shape[:2], dtype=torch.bool) if mask is None else mask
+        own = len(channels)
+        if self.training:
+            # The statistics are those of the whole batch, whatever the number of processes.
+            channels, is_good = gather(channels), gather(is_good)
+        out = torch.zeros_like(channels)
+        if is_good.any():
+            good = self.norm(channels[is_good].flatten(1))
+            out[is_good] = good.unflatten(1, channels.shape[2:])
+        first = get_rank() * own if self.training else 0
+        return out[first : first + own]
 
     def _channels(self, xyz: Tensor, mask: Tensor | None) -> Tensor:
         channels = []

@@ -63,6 +63,8 @@ def prepare(stage: Stage) -> "Training":
             "stage2.use_skeleton needs the skeleton encoder of stage 1, but stage2.use_stage1 is "
             "false. Set use_skeleton to false too"
         )
+    if knobs.ema:
+        config["custom_hooks"].append({"type": "EMAHook", "momentum": 1 - knobs.ema})
     if knobs.held_out:
         config |= _validation(data)
         config["custom_hooks"].append({"type": "HeldOutHook"})

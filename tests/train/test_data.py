@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -189,6 +190,19 @@ def test_held_out_identities_are_not_trained_on(folder):
 def test_frames_of_another_size_are_resized(folder):
     data = ClipDataset(folder(), clip_frames=2, image_size=(32, 16))
     assert data[0]["inputs"]["frames"].shape == (2, 3, 32, 16)
+
+
+def test_jpegs_twice_as_large_are_decoded_at_half_their_size(folder, made):
+    rng = np.random.default_rng(0)
+    for row in made:
+        blocks = rng.integers(40, 215, (8, 4, 3)).astype(np.uint8)
+        picture = cv2.resize(blocks, (32, 64), interpolation=cv2.INTER_CUBIC)
+        row["jpeg"] = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    root = folder()
+    half = ClipDataset(root, clip_frames=2, image_size=(32, 16))[0]["inputs"]["frames"].float()
+    whole = train_set(root)[0]["inputs"]["frames"][::2].float()
+    assert half.std() > 20
+    assert (half - torch.nn.functional.avg_pool2d(whole, 2)).abs().mean() < 1.5
 
 
 def test_shards_without_tracklets_of_a_split_are_an_error(folder):

@@ -131,3 +131,19 @@ def test_velocities_do_not_know_the_pose():
     model, xyz = encoder(inputs=["velocity"]), walk()
     torch.testing.assert_close(model(xyz + torch.randn(17, 3)), model(xyz), rtol=1e-3, atol=1e-4)
     assert (model(xyz * 1.2) - model(xyz)).abs().max() > 1e-3
+
+
+def test_normalised_inputs_do_not_know_units_or_places_of_joints():
+    model, xyz = encoder(input_norm=True, dropout=0.0).train(), walk()
+    elsewhere = xyz * torch.rand(17, 3).add(0.5) + torch.randn(17, 3)
+    torch.testing.assert_close(model(elsewhere), model(xyz), rtol=1e-3, atol=1e-3)
+
+
+def test_statistics_of_the_inputs_are_those_of_the_good_frames():
+    model, xyz = encoder(input_norm=True).train(), walk()
+    mask = torch.ones(xyz.shape[:2], dtype=torch.bool)
+    mask[0, 3:] = False
+    model.norm.momentum = None  # a plain average, here of one batch
+    model(xyz.masked_fill(~mask[:, :, None, None], 1e6), mask)
+    torch.testing.assert_close(model.norm.running_mean, xyz[mask].flatten(1).mean(0))
+    torch.testing.assert_close(model.norm.running_var, xyz[mask].flatten(1).var(0))

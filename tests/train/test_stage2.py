@@ -130,6 +130,34 @@ def test_held_out_identities_are_scored_and_the_best_epoch_is_published(after_st
     assert metadata["about"]["epoch"] == scores.index(max(scores)) + 1
 
 
+def test_averaged_weights_are_published_and_survive_a_resume(after_stage1):
+    train()
+    last, _ = load(after_stage1 / OUTPUT)
+    train("stage2.ema=0.5", "stage2.epochs=3")
+    averaged, _ = load(after_stage1 / "work/try" / OUTPUT)
+    name = "heads.visual.classifier.weight"
+    assert not torch.equal(averaged[name], last[name])
+    # Both start from the same weights: half a step a time, the average cannot be far from the end.
+    torch.testing.assert_close(averaged[name], last[name], rtol=0, atol=5e-3)
+
+
+def test_curves_for_tensorboard_need_tensorboard(after_stage1, monkeypatch):
+    monkeypatch.setattr("train.run.find_spec", lambda name: None)
+    with pytest.raises(PipelineError, match="pip install tensorboard"):
+        train("runtime.tensorboard=true")
+
+
+def test_a_compiled_model_learns_the_same(after_stage1, monkeypatch):
+    plain = torch.compile
+    monkeypatch.setattr("torch.compile", lambda step, **_: plain(step, backend="eager"))
+    train()
+    expected, _ = load(after_stage1 / OUTPUT)
+    train("runtime.compile=true", "stage2.seed=0")
+    found, _ = load(after_stage1 / "work/try" / OUTPUT)
+    for name, weights in expected.items():
+        torch.testing.assert_close(found[name], weights, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_can_be_accumulated(after_stage1):
     train("stage2.accumulate=2", "stage2.epochs=1")
     assert (after_stage1 / "work/try" / OUTPUT).exists()

@@ -135,13 +135,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     if _quiet:
         return
     rows = [[str(cell) for cell in row] for row in rows]
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    made = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):
         numbers = all(row[i].lstrip("+-").replace(".", "", 1)[:1].isdigit() for row in rows)
         made.add_column(column, justify="right" if numbers and rows else "left")
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     out = Console(highlight=False)
+    # Not as the table's own title, which wraps where the table is narrow.
+    say(title)
     Console(highlight=False, width=min(80, out.width)).print(made)
 
 

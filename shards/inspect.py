@@ -121,7 +121,10 @@ def _describe(shards: "Shards", picture: Path) -> None:
     file = quality.truth_file(shards)
     if file:
         compared = quality.against_truth(shards, quality.Truth(shards, file))
-        rows = [(name, f"{value:.3g}") for name, value in compared.items()]
+        rows = [
+            (name, value if isinstance(value, int) else f"{value:.3g}")
+            for name, value in compared.items()
+        ]
         console.table("\nAgainst ground truth", ("measure", "value"), rows)
     columns = [(field.name, str(field.type)) for field in pq.read_schema(shards.files[0])]
     console.table("\nColumns", ("name", "type"), columns)

@@ -36,6 +36,13 @@ def test_tables_fit_eighty_columns_and_carry_no_colours(capsys):
     assert "\x1b" not in out
 
 
+def test_a_title_stays_on_its_line_above_a_narrow_table(capsys):
+    console.table("A title that is wider than what is below", ("a", "b"), [(1, 2)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "A title that is wider than what is below"
+    assert [line.split() for line in lines[1:]] == [["a", "b"], ["1", "2"]]
+
+
 def test_quiet_leaves_warnings_only(capsys):
     console.set_quiet(True)
     console.say("x")

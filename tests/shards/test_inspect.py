@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -78,4 +79,24 @@ def test_a_wrong_request_is_one_line(inspect, arguments, message):
     done = inspect(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", ["fake", "data/shards/fake/train-00000.parquet"])
+def test_a_shard_of_another_version_is_one_line(inspect, what):
+    file = "data/shards/fake/train-00000.parquet"
+    table = pq.read_table(file)
+    about = table.schema.metadata | {b"schema_version": b"0"}
+    pq.write_table(table.replace_schema_metadata(about), file)
+    done = inspect(what)
+    assert done.returncode == 1
+    assert "has schema version 0, this program reads 1. Run: dvc repro shards@fake" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_without_shards_is_one_line(inspect):
+    Path("empty").mkdir()
+    done = inspect("empty")
+    assert done.returncode == 1
+    assert "empty holds no shards" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -82,6 +82,9 @@ class ShardsParams(Section):
     """Shards."""
 
     embed_frames: bool = Field(description="store the JPEGs themselves, not their paths")
+    skeletons: Literal["lifted", "truth"] = Field(
+        description="truth: the known joints of rendered people, an upper bound"
+    )
     shard_mb: int = Field(ge=1, description="size to aim at")
 
 

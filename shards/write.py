@@ -9,7 +9,7 @@ from pipeline import console, paths
 from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbose, run, start
 
 if TYPE_CHECKING:
-    from shards.join import Plan
+    from shards.plan import Plan
 
 
 def main(
@@ -26,7 +26,8 @@ def main(
     """
     stage = start("shards", dataset, overrides, limit, dry_run, verbose, quiet)
     from extract.chunks import is_current
-    from shards.join import plan_shards, write_shards
+    from shards.join import write_shards
+    from shards.plan import plan_shards
 
     plan = plan_shards(stage)
     out = stage.out(paths.shards_dir(dataset))

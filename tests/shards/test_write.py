@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +19,7 @@ from pipeline import schema
 from pipeline.cli import start
 from pipeline.lock import locked
 from pipeline.schema import Status
-from shards.join import plan_shards
+from shards.plan import plan_shards
 from tests.fake_extraction import ROOT, Extracted
 
 PEOPLE = [
@@ -197,3 +198,26 @@ def test_joints_survive_as_the_same_floats(extracted: Callable[..., Extracted]):
     expected = [frame["xyz"] for frame in made.frames if frame["split"] == "train"]
     found = table["xyz"].combine_chunks().flatten().to_numpy()
     assert np.array_equal(found, np.array(expected, np.float32).ravel())
+
+
+def test_true_joints_replace_lifted_ones_as_seen_along_the_ray(extracted: Callable[..., Extracted]):
+    made = extracted(PEOPLE)
+    refused = write("shards.skeletons=truth")
+    assert refused.returncode == 1
+    assert "only rendered people have known joints" in refused.stderr
+    rng = np.random.default_rng(1)
+    # The first person stands straight ahead: nothing is turned. The rest of the truth is missing.
+    known = [frame for frame in made.frames if frame["pid"] == 2][::-1]
+    xyz = rng.normal(size=(len(known), 51)).astype(np.float32)
+    columns = {
+        "path": [frame["path"] for frame in known],
+        "xyz": pa.FixedSizeListArray.from_arrays(xyz.ravel(), 51),
+        "root": pa.FixedSizeListArray.from_arrays([0.0, 0.0, 4.0] * len(known), 3),
+    }
+    pq.write_table(pa.table(columns), made.folder / "raw/fake/truth.parquet")
+    done = write("shards.skeletons=truth")
+    assert done.returncode == 0, done.stderr
+    found = {row["path"]: row["xyz"] for row in rows(Path("work/try/data/shards/fake"))}
+    for frame, expected in zip(known, xyz, strict=True):
+        np.testing.assert_allclose(found[frame["path"]], expected, rtol=1e-5)
+    assert all(found[frame["path"]] is None for frame in made.frames if frame["pid"] != 2)

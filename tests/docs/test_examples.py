@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.docs.pages import to_run
 from tests.evaluate.test_search import PEOPLE, folder_of, publish_model, video_of
 from tests.fake_extraction import Extracted, write_shards_of
 
@@ -54,7 +55,7 @@ def test_shards_are_read_as_the_page_says(walkers: Extracted, number: int, capsy
 
 
 def test_commands_about_shards_work(walkers: Extracted, monkeypatch):
-    for line in "".join(blocks("reading_shards.md", "bash")).splitlines():
+    for line in to_run("docs/reading_shards.md"):
         run(line, monkeypatch)
 
 
@@ -73,11 +74,17 @@ def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys)
     (example,) = blocks("own_videos.md", "csv")
     boxes = Path("walk.csv").read_text().splitlines()
     assert example.splitlines()[:2] == boxes[:2]
-    for line in "".join(blocks("own_videos.md", "bash")).splitlines():
+    for line in to_run("docs/own_videos.md"):
         run(line, monkeypatch)
         out = capsys.readouterr().out
         shown = "anna" if "mine.parquet" in line else "0003C1T0001"
         assert shown in out
+
+
+def test_another_encoder_is_tried_as_the_page_says(walkers: Extracted, monkeypatch, capsys):
+    (line,) = to_run("docs/adding_an_encoder.md")
+    run(line, monkeypatch)
+    assert "work/try/models/walkers/stage1.safetensors" in capsys.readouterr().out
 
 
 def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command):
@@ -100,9 +107,7 @@ def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command
     line = enabled.splitlines()[1].strip()
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("datasets:\n", f"datasets:\n  {line}\n", 1))
-    (first,) = [
-        one for one in "".join(blocks("adding_a_dataset.md", "bash")).splitlines() if "index" in one
-    ]
+    (first,) = to_run("docs/adding_a_dataset.md")
     done = command(*first.replace("python -m", "").split(), cwd=project)
     assert done.returncode == 0, done.stderr
     assert Path("data/index/mine.parquet").is_file()

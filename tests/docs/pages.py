@@ -1,0 +1,53 @@
+"""Commands that README.md and docs/ tell people to type."""
+
+import re
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.conftest import ROOT
+
+PAGES = [Path("README.md"), *sorted(file.relative_to(ROOT) for file in ROOT.glob("docs/*.md"))]
+_PROGRAMS = (".venv/bin/", "dvc ", "git ", "make ", "pip ", "pytest ", "python ")
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", flags=re.DOTALL | re.MULTILINE)
+_NEEDS = re.compile(r"# needs (.+)")
+
+
+class Command(NamedTuple):
+    """A line to type, without its comment, and what it needs that is not here."""
+
+    line: str
+    needs: str
+
+
+def commands(page: Path) -> list[Command]:
+    """Return the commands of a page's fenced shell blocks and of its indented lines.
+
+    `# needs ...` marks one that no test can run. On a line of its own, as the first of a block, it
+    marks the block.
+    """
+    text = (ROOT / page).read_text()
+    blocks = [
+        textwrap.dedent(found[3]) for found in _FENCE.finditer(text) if found[2] in ("bash", "sh")
+    ]
+    indented = re.findall(r"^ {4,}(\S.*)$", _FENCE.sub("", text), flags=re.MULTILINE)
+    blocks += [line for line in indented if line.startswith(_PROGRAMS)]
+    return [command for block in blocks for command in _of_block(block)]
+
+
+def _of_block(block: str) -> list[Command]:
+    lines = block.replace("\\\n", " ").splitlines()
+    above = _NEEDS.match(lines[0])
+    found = []
+    for line in lines:
+        typed, _, comment = line.partition("#")
+        own = _NEEDS.match(f"#{comment}")
+        if typed.strip():
+            mark = own or above
+            found.append(Command(" ".join(typed.split()), mark[1] if mark else ""))
+    return found
+
+
+def to_run(name: str) -> list[str]:
+    """Return the commands of a page that a test can run."""
+    return [command.line for command in commands(Path(name)) if not command.needs]

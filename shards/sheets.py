@@ -129,13 +129,28 @@ def skeleton_on_frame(shards: Shards, row: int, truth: Truth | None = None) -> n
     return np.maximum(picture, lines)
 
 
+def whole_bins(counts: np.ndarray, number: int = 30) -> np.ndarray:
+    """Return edges of about `number` bins that each hold equally many whole numbers.
+
+    >>> whole_bins(np.array([8, 10]))
+    array([ 7.5,  8.5,  9.5, 10.5])
+    """
+    low, high = int(counts.min()), int(counts.max())
+    step = max(1, round((high - low) / number))
+    return np.arange(low, high + step + 1, step) - 0.5
+
+
 def quality_png(shards: Shards) -> bytes:
     """Return histograms: lengths, scores, bone stability, bad frames by camera."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7), layout="constrained")
     (lengths, scores), (bones, cameras) = figure.subplots(2, 2)
-    lengths.hist(shards.tracklets["length"], bins=30, color="#4a7fb5")
+    lengths.hist(
+        shards.tracklets["length"],
+        bins=whole_bins(shards.tracklets["length"].to_numpy()),
+        color="#4a7fb5",
+    )
     lengths.set(title="Frames per tracklet", xlabel="frames", ylabel="tracklets")
     seen = shards.score[np.isfinite(shards.score)]
     scores.hist(seen, bins=np.linspace(0, 1, 41), color="#4a7fb5")

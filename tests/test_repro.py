@@ -82,7 +82,7 @@ def project(tmp_path_factory):
     (folder / ".venv").symlink_to(sys.prefix)
     with (folder / ".git/info/exclude").open("a") as excluded:
         excluded.write(".venv\n")
-    # What makes .venv has an hour of downloads to do; here it is as old as can be.
+    # `-o`: .venv is there; nothing is to be downloaded.
     said = shell(folder, "make -o .venv/ready repro")
     assert "reports/walkers/report.html" in said
     return folder

@@ -15,8 +15,8 @@ from pipeline import console
 from pipeline.cli import run
 from pipeline.errors import PipelineError
 
-# Not run with the others: bench.scale takes half an hour and has a table of its own.
-OTHERS = ("__init__", "__main__", "measure", "scale")
+# Not run with the others: they take half an hour and hours, and have pages or tables of their own.
+OTHERS = ("__init__", "__main__", "measure", "results", "scale")
 
 
 def table(found: dict[str, dict[str, Case]]) -> str:

@@ -1,0 +1,193 @@
+"""Train every part of the method in three rendered worlds, and write the table of docs/results.md.
+
+Run:     python -m bench.results
+Go on:   the same command; what docs/results.json holds is not trained again
+
+Each cell is a DVC experiment, so that what a world has in common (frames, joints, shards, stage 1)
+is made once.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.measure import machine
+from pipeline import console, paths
+from pipeline.cli import run
+from pipeline.errors import PipelineError
+
+PAGE, FOUND = Path("docs/results.md"), Path("docs/results.json")
+TARGET = "score@walkers"
+
+# Tracklets of more than one step, so that gait can be seen; small frames, so that many runs fit.
+SETTING = [
+    "walkers.frames=[20,28]",
+    "stage1.encoder=conv_stem_small",
+    "stage2.encoder=conv_stem_small",
+    "stage1.epochs=16",
+    "stage2.epochs=20",
+    "stage2.milestones=[13,17]",
+    "score.rerank.enabled=false",
+]
+WORLDS = {
+    "an outfit each": [],
+    "uniformed": ["walkers.wardrobe=4"],
+    "uniformed, shared bodies": ["walkers.wardrobe=4", "walkers.bodies=4"],
+}
+
+
+def _parts(stage1: bool, prototypes: bool, temporal: bool, skeleton: bool) -> list[str]:
+    flags = {
+        "use_stage1": stage1,
+        "use_prototypes": prototypes,
+        "use_temporal": temporal,
+        "use_skeleton": skeleton,
+    }
+    return [f"stage2.{name}={str(value).lower()}" for name, value in flags.items()]
+
+
+_ALONE = [*_parts(False, True, True, True), "stage2.modality=skeleton", "stage2.clip_frames=8"]
+_FULL = _parts(True, True, True, True)
+_TRUTH = ["shards.skeletons=truth"]
+VARIANTS = {
+    "visual baseline": _parts(False, False, False, False),
+    "+ stage 1": _parts(True, False, False, False),
+    "+ PFU": _parts(True, True, False, True),
+    "+ SGTM, no distillation": [*_FULL, "stage2.distill_weight=0"],
+    "full": _FULL,
+    "skeleton only": _ALONE,
+    "skeleton only, frames shuffled": [*_ALONE, "stage2.shuffle_frames=true"],
+    "full, true skeletons": [*_FULL, *_TRUTH],
+    "skeleton only, true skeletons": [*_ALONE, *_TRUTH],
+    "skeleton only, true skeletons, frames shuffled": [
+        *_ALONE,
+        *_TRUTH,
+        "stage2.shuffle_frames=true",
+    ],
+}
+
+Cell = tuple[str, str, int]
+Scores = dict[str, float]
+
+
+def load() -> dict[str, Scores]:
+    """Return what was found so far, by `world / variant / seed`."""
+    return json.loads(FOUND.read_text()) if FOUND.exists() else {}
+
+
+def key(cell: Cell) -> str:
+    """Return the name of a cell in the file."""
+    return " / ".join(map(str, cell))
+
+
+def overrides(cell: Cell) -> list[str]:
+    """Return what the experiment of a cell changes in params.yaml."""
+    world, variant, seed = cell
+    seeds = [f"stage1.seed={seed}", f"stage2.seed={seed}"]
+    return [*SETTING, *WORLDS[world], *VARIANTS[variant], *seeds]
+
+
+def experiment(cell: Cell) -> dict[str, Scores]:
+    """Run the DVC experiment of a cell; return its scores, and those of its colour baseline.
+
+    Raises:
+        PipelineError: If it failed.
+    """
+    name = "results-" + "".join(c if c.isalnum() else "-" for c in key(cell))
+    command = ["dvc", "exp", "run", "--temp", "--force", "--name", name, TARGET]
+    for override in overrides(cell):
+        command += ["--set-param", override]
+    # Experiments run side by side; threads that wait for each other would take ten times as long.
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    if done.returncode:
+        log = paths.WORK / f"{name}.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(done.stdout + done.stderr)
+        raise PipelineError(f"the experiment {key(cell)} failed: see {log}, then run this again")
+    refs = _git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
+    metrics = json.loads(_git("show", f"{refs[-1]}:reports/walkers/metrics.json"))
+    world, _, seed = cell
+    found = {key(cell): metrics}
+    if "colour" in metrics["baselines"]:
+        found[key((world, "colour baseline", seed))] = metrics["baselines"]["colour"]
+    names = ("mAP", "mINP", "rank1")
+    return {at: {name: scores[name] for name in names} for at, scores in found.items()}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def table(found: dict[str, Scores]) -> str:
+    """Return the Markdown table: mAP and Rank-1 of every variant in every world."""
+    lines = [
+        "| | " + " | ".join(WORLDS) + " |",
+        "|---|" + "---:|" * len(WORLDS),
+    ]
+    for variant in ("colour baseline", *VARIANTS):
+        cells = [_summary(found, world, variant) for world in WORLDS]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _summary(found: dict[str, Scores], world: str, variant: str) -> str:
+    start = f"{world} / {variant} / "
+    runs = [scores for at, scores in sorted(found.items()) if at.startswith(start)]
+    if not runs:
+        return "not run"
+    values = {name: [100 * scores[name] for scores in runs] for name in ("mAP", "rank1")}
+    mean = {name: statistics.mean(own) for name, own in values.items()}
+    spread = statistics.stdev(values["mAP"]) if len(runs) > 1 else 0.0
+    of = "" if len(runs) > 1 else ", one run"
+    return f"{mean['mAP']:.1f} ± {spread:.1f} ({mean['rank1']:.1f}{of})"
+
+
+def write(found: dict[str, Scores]) -> None:
+    """Keep the scores, and put the table between its markers in docs/results.md."""
+    with paths.write_atomic(FOUND) as temporary:
+        temporary.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+    begin, end = "<!-- results: begin -->", "<!-- results: end -->"
+    head, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    text = f"Measured on {machine()}.\n\n{table(found)}"
+    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+
+
+Seeds = Annotated[int, typer.Option(help="Seeds of training, 0 and upwards.")]
+Jobs = Annotated[int, typer.Option(help="Experiments that run side by side.")]
+Only = Annotated[str, typer.Option(help="Only cells whose name contains this.")]
+
+
+def main(seeds: Seeds = 3, jobs: Jobs = 2, only: Only = "") -> None:
+    """Train all variants in all worlds, and write docs/results.md."""
+    found: dict[str, Any] = load()
+    cells = [
+        (world, variant, seed)
+        for seed, world, variant in product(range(seeds), WORLDS, VARIANTS)
+        if only in key((world, variant, seed))
+    ]
+    missing = [cell for cell in cells if key(cell) not in found]
+    done = len(cells) - len(missing)
+    with (
+        console.progress(len(cells), "runs", "results", done) as meter,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
+        for scores in pool.map(experiment, missing):
+            found |= scores
+            write(found)
+            meter.advance()
+    write(found)
+    console.summary(PAGE, f"{len(cells)} runs", "git diff docs/results.md")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -109,12 +109,12 @@ def machine() -> str:
     return f"{len(os.sched_getaffinity(0))} cores, {model}"
 
 
-def rewrite(name: str, text: str) -> None:
-    """Replace what stands between the markers of `name` in docs/performance.md."""
+def rewrite(name: str, text: str, page: Path = PAGE) -> None:
+    """Replace what stands between the markers of `name` in a page of docs/."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    head, rest = PAGE.read_text(encoding="utf-8").split(begin)
+    head, rest = page.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
-    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    page.write_text(f"{head}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def clustered_features(

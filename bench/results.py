@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.measure import machine
+from bench.measure import machine, rewrite
 from pipeline import console, paths
 from pipeline.cli import run
 from pipeline.errors import PipelineError
@@ -156,10 +156,7 @@ def write(found: dict[str, Scores]) -> None:
     """Keep the scores, and put the table between its markers in docs/results.md."""
     with paths.write_atomic(FOUND) as temporary:
         temporary.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
-    begin, end = "<!-- results: begin -->", "<!-- results: end -->"
-    head, rest = PAGE.read_text(encoding="utf-8").split(begin)
-    text = f"Measured on {machine()}.\n\n{table(found)}"
-    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    rewrite("results", f"Measured on {machine()}.\n\n{table(found)}", PAGE)
 
 
 Seeds = Annotated[int, typer.Option(help="Seeds of training, 0 and upwards.")]

@@ -101,7 +101,7 @@ def experiment(cell: Cell) -> dict[str, Scores]:
         PipelineError: If it failed.
     """
     name = "results-" + "".join(c if c.isalnum() else "-" for c in key(cell))
-    command = ["dvc", "exp", "run", "--temp", "--force", "--name", name, TARGET]
+    command = ["dvc", "exp", "run", "--temp", "--name", name, TARGET]
     for override in overrides(cell):
         command += ["--set-param", override]
     # Experiments run side by side; threads that wait for each other would take ten times as long.

@@ -104,6 +104,21 @@ def experiment(cell: Cell) -> dict[str, Scores]:
     command = ["dvc", "exp", "run", "--temp", "--name", name, TARGET]
     for override in overrides(cell):
         command += ["--set-param", override]
+    head = _git("rev-parse", "HEAD").strip()
+    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+    # One that ended just before this program was stopped is there already.
+    if not _git("for-each-ref", ref):
+        _run(command, name)
+    metrics = json.loads(_git("show", f"{ref}:reports/walkers/metrics.json"))
+    world, _, seed = cell
+    found = {key(cell): metrics}
+    if "colour" in metrics["baselines"]:
+        found[key((world, "colour baseline", seed))] = metrics["baselines"]["colour"]
+    names = ("mAP", "mINP", "rank1")
+    return {at: {name: scores[name] for name in names} for at, scores in found.items()}
+
+
+def _run(command: list[str], name: str) -> None:
     # Experiments run side by side; threads that wait for each other would take ten times as long.
     done = subprocess.run(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
@@ -112,15 +127,7 @@ def experiment(cell: Cell) -> dict[str, Scores]:
         log = paths.WORK / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         log.write_text(done.stdout + done.stderr)
-        raise PipelineError(f"the experiment {key(cell)} failed: see {log}, then run this again")
-    refs = _git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
-    metrics = json.loads(_git("show", f"{refs[-1]}:reports/walkers/metrics.json"))
-    world, _, seed = cell
-    found = {key(cell): metrics}
-    if "colour" in metrics["baselines"]:
-        found[key((world, "colour baseline", seed))] = metrics["baselines"]["colour"]
-    names = ("mAP", "mINP", "rank1")
-    return {at: {name: scores[name] for name in names} for at, scores in found.items()}
+        raise PipelineError(f"the experiment {name} failed: see {log}, then run this again")
 
 
 def _git(*arguments: str) -> str:

@@ -153,10 +153,10 @@ def _summary(found: dict[str, Scores], world: str, variant: str) -> str:
     if not runs:
         return "not run"
     values = {name: [100 * scores[name] for scores in runs] for name in ("mAP", "rank1")}
-    mean = {name: statistics.mean(own) for name, own in values.items()}
-    spread = statistics.stdev(values["mAP"]) if len(runs) > 1 else 0.0
-    of = "" if len(runs) > 1 else ", one run"
-    return f"{mean['mAP']:.1f} ± {spread:.1f} ({mean['rank1']:.1f}{of})"
+    mean = {name: f"{statistics.mean(own):.1f}" for name, own in values.items()}
+    if len(runs) == 1:
+        return f"{mean['mAP']} ({mean['rank1']}), one run"
+    return f"{mean['mAP']} ± {statistics.stdev(values['mAP']):.1f} ({mean['rank1']})"
 
 
 def write(found: dict[str, Scores]) -> None:

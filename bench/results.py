@@ -73,6 +73,30 @@ VARIANTS = {
     ],
 }
 
+# What else was tried, each in one world and with one seed.
+TRIALS = {
+    "full, true skeletons, distilled ten times as hard": (
+        "uniformed",
+        [*_FULL, *_TRUTH, "stage2.distill_weight=10"],
+    ),
+    "full, true skeletons, stage 1 three times as long": (
+        "uniformed",
+        [*_FULL, *_TRUTH, "stage1.epochs=48"],
+    ),
+    "skeleton only, true skeletons, joints alone": (
+        "uniformed, shared bodies",
+        [*_ALONE, *_TRUTH, "stage1.skeleton.inputs=[xyz]"],
+    ),
+    "skeleton only, true skeletons, inputs not normalised": (
+        "uniformed, shared bodies",
+        [*_ALONE, *_TRUTH, "stage1.skeleton.input_norm=false"],
+    ),
+    "skeleton only, true skeletons, no attention along time": (
+        "uniformed, shared bodies",
+        [*_ALONE, *_TRUTH, "stage1.skeleton.temporal_layers=0"],
+    ),
+}
+
 Cell = tuple[str, str, int]
 Scores = dict[str, float]
 
@@ -91,7 +115,23 @@ def overrides(cell: Cell) -> list[str]:
     """Return what the experiment of a cell changes in params.yaml."""
     world, variant, seed = cell
     seeds = [f"stage1.seed={seed}", f"stage2.seed={seed}"]
-    return [*SETTING, *WORLDS[world], *VARIANTS[variant], *seeds]
+    parts = TRIALS[variant][1] if variant in TRIALS else VARIANTS[variant]
+    return [*SETTING, *WORLDS[world], *parts, *seeds]
+
+
+def cells(seeds: int) -> list[Cell]:
+    """Return all cells in the order to train them.
+
+    Neighbours are in different worlds, so that no two at a time make the same thing. The upper
+    bounds of further seeds come last.
+    """
+    every = [
+        (world, variant, seed) for seed, variant, world in product(range(seeds), VARIANTS, WORLDS)
+    ]
+    every.sort(key=lambda cell: cell[2] > 0 and "true" in cell[1])
+    first = len(WORLDS) * len(VARIANTS)
+    trials = [(world, name, 0) for name, (world, _) in TRIALS.items()]
+    return every[:first] + trials + every[first:]
 
 
 def experiment(cell: Cell) -> dict[str, Scores]:
@@ -148,6 +188,15 @@ def table(found: dict[str, Scores]) -> str:
     return "\n".join(lines)
 
 
+def trials(found: dict[str, Scores]) -> str:
+    """Return the Markdown table of what else was tried."""
+    rows = [
+        f"| {name} | {world} | {_summary(found, world, name)} |"
+        for name, (world, _) in TRIALS.items()
+    ]
+    return "\n".join(["| | world | |", "|---|---|---:|", *rows])
+
+
 def _summary(found: dict[str, Scores], world: str, variant: str) -> str:
     start = f"{world} / {variant} / "
     runs = [scores for at, scores in sorted(found.items()) if at.startswith(start)]
@@ -161,10 +210,11 @@ def _summary(found: dict[str, Scores], world: str, variant: str) -> str:
 
 
 def write(found: dict[str, Scores]) -> None:
-    """Keep the scores, and put the table between its markers in docs/results.md."""
+    """Keep the scores, and put the tables between their markers in docs/results.md."""
     with paths.write_atomic(FOUND) as temporary:
         temporary.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
     rewrite("results", f"Measured on {machine()}.\n\n{table(found)}", PAGE)
+    rewrite("trials", trials(found), PAGE)
 
 
 Seeds = Annotated[int, typer.Option(help="Seeds of training, 0 and upwards.")]
@@ -175,15 +225,11 @@ Only = Annotated[str, typer.Option(help="Only cells whose name contains this.")]
 def main(seeds: Seeds = 3, jobs: Jobs = 2, only: Only = "") -> None:
     """Train all variants in all worlds, and write docs/results.md."""
     found: dict[str, Any] = load()
-    cells = [
-        (world, variant, seed)
-        for seed, world, variant in product(range(seeds), WORLDS, VARIANTS)
-        if only in key((world, variant, seed))
-    ]
-    missing = [cell for cell in cells if key(cell) not in found]
-    done = len(cells) - len(missing)
+    wanted = [cell for cell in cells(seeds) if only in key(cell)]
+    missing = [cell for cell in wanted if key(cell) not in found]
+    done = len(wanted) - len(missing)
     with (
-        console.progress(len(cells), "runs", "results", done) as meter,
+        console.progress(len(wanted), "runs", "results", done) as meter,
         ThreadPoolExecutor(jobs) as pool,
     ):
         for scores in pool.map(experiment, missing):
@@ -191,7 +237,7 @@ def main(seeds: Seeds = 3, jobs: Jobs = 2, only: Only = "") -> None:
             write(found)
             meter.advance()
     write(found)
-    console.summary(PAGE, f"{len(cells)} runs", "git diff docs/results.md")
+    console.summary(PAGE, f"{len(wanted)} runs", "git diff docs/results.md")
 
 
 if __name__ == "__main__":

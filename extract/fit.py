@@ -25,9 +25,9 @@ CONFIGS = Path("conf/weights") / MODEL
 ESTIMATOR, LIFTER = "pose2d.safetensors", "pose3d.safetensors"
 # Batches of 32 crops and of 256 windows, and how many people and frames they are drawn from.
 # Short clips of frames far apart teach the estimator more than long ones; the lifter needs time.
-ITERATIONS_2D, ITERATIONS_3D = 2000, 1200
-CLIPS_2D: dict[str, Any] = {"cameras": 40, "clips": 1200, "frames": (5, 5), "apart": (4, 8)}
-CLIPS_3D: dict[str, Any] = {"cameras": 40, "clips": 600, "frames": (10, 28)}
+ITERATIONS_2D, ITERATIONS_3D = 4500, 2500
+CLIPS_2D: dict[str, Any] = {"cameras": 60, "clips": 2400, "frames": (5, 5), "apart": (4, 8)}
+CLIPS_3D: dict[str, Any] = {"cameras": 60, "clips": 1500, "frames": (10, 28)}
 CLIPS_HELD_OUT: dict[str, Any] = {"cameras": 20, "clips": 120, "frames": (12, 20)}
 _FRAMES_PER_PASS = 64
 
@@ -205,7 +205,8 @@ def _fingerprint() -> str:
     import hashlib
 
     texts = [(CONFIGS / name).read_bytes() for name in ("pose2d.py", "pose3d.py")]
-    return hashlib.sha256(b"".join(texts) + str(ITERATIONS_2D).encode()).hexdigest()[:12]
+    knobs = repr((ITERATIONS_2D, CLIPS_2D)).encode()
+    return hashlib.sha256(b"".join(texts) + knobs).hexdigest()[:12]
 
 
 def _save(state: dict, path: Path) -> None:

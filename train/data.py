@@ -96,10 +96,12 @@ class _Tracklets(Dataset[Item]):
         # The largest power of two that leaves enough pixels.
         shrink = 2 ** np.log2(spare.clip(1, 8)).astype(int)
         for i, jpeg in enumerate(self.shards.jpeg(unique)):
-            image = decode(jpeg, int(shrink[i]))
-            if image.shape[:2] != (self.height, self.width):
+            target = frames[i]
+            image = decode(jpeg, int(shrink[i]), target)
+            if image.shape != target.shape:
                 image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
-            frames[i] = image
+            if image is not target:
+                target[:] = image
         if len(unique) < len(rows):
             frames = frames[back]
         return torch.from_numpy(frames).permute(0, 3, 1, 2)

@@ -9,6 +9,7 @@ its key (see `train.sampler.Draw`) and of nothing else.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -53,16 +54,24 @@ class ClipFlip:
             return clip
         flipped = {"xyz": clip["xyz"][..., self._swap, :] * self._sign}
         if "frames" in clip:
-            flipped["frames"] = clip["frames"].flip(-1)
+            flipped["frames"] = _mirrored(clip["frames"])
         return clip | flipped
+
+
+def _mirrored(frames: Tensor) -> Tensor:
+    """Mirror frames that lie in memory as they were decoded, several times faster than torch."""
+    images = frames.permute(0, 2, 3, 1).numpy()
+    mirrored = np.empty(images.shape, images.dtype)
+    for image, into in zip(images, mirrored, strict=True):
+        cv2.flip(image, 1, into)
+    return torch.from_numpy(mirrored).permute(0, 3, 1, 2)
 
 
 @TRANSFORMS.register_module()
 class FrameTransform:
     """Apply a transform of `torchvision.transforms.v2` to the frames, one draw for the whole clip.
 
-    Only for changes that leave the skeleton alone: crops (it is centred on the pelvis), colours,
-    erasing.
+    Only for changes that leave the skeleton alone: crops (it is centred on the pelvis), colours.
 
     Args:
         name: Class in `torchvision.transforms.v2`.
@@ -93,6 +102,38 @@ class FrameTransform:
             return clip | {"frames": self._transform(clip["frames"])}
         finally:
             torch.set_rng_state(state)
+
+
+@TRANSFORMS.register_module()
+class ClipErase(FrameTransform):
+    """Paint over one box of all frames, in place (random erasing: Zhong et al., AAAI 2020).
+
+    Args:
+        prob: How often.
+        value: The paint, RGB from 0 to 255.
+
+    >>> clip = {"frames": torch.zeros(2, 3, 8, 4, dtype=torch.uint8)}
+    >>> erased = ClipErase(prob=1.0, value=(9, 9, 9))(clip, np.random.default_rng(0))
+    >>> sorted(erased["frames"].unique().tolist())
+    [0, 9]
+    """
+
+    def __init__(self, prob: float, value: Sequence[int]) -> None:
+        """Prepare torchvision's transform, which draws the box."""
+        self._transform = _Erasing(p=prob, value=tuple(value))
+
+
+class _Erasing(v2.RandomErasing):
+    """Paints row by row in memory: torchvision's own painting takes a third of decoding a clip."""
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        """Paint the box that was drawn; `v` is None when none fits."""
+        if params["v"] is not None:
+            top, left, height, width = (params[name] for name in "ijhw")
+            images = inpt.permute(0, 2, 3, 1).numpy()
+            row = np.tile(np.array(self.value, images.dtype), (width, 1))
+            images[:, top : top + height, left : left + width] = row
+        return inpt
 
 
 @TRANSFORMS.register_module()

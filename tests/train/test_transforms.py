@@ -4,7 +4,7 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.skeleton import H36M17
-from train.transforms import ClipFlip, FrameShuffle, FrameTransform, build
+from train.transforms import ClipErase, ClipFlip, FrameShuffle, FrameTransform, build
 
 
 def clip(frames: int = 4) -> dict[str, torch.Tensor]:
@@ -47,10 +47,10 @@ def test_frames_and_skeleton_are_mirrored_in_the_same_clips():
 
 
 def test_one_rectangle_is_erased_in_all_frames_of_a_clip():
-    erase = FrameTransform("RandomErasing", p=1.0, value=[0, 0, 0])
-    before = clip()
+    erase = ClipErase(prob=1.0, value=[0, 0, 0])
     places = set()
     for seed in range(20):
+        before = clip()
         after = erase(before, np.random.default_rng(seed))
         gone = (after["frames"] == 0).all(1)
         assert gone.any()
@@ -61,6 +61,27 @@ def test_one_rectangle_is_erased_in_all_frames_of_a_clip():
         assert torch.equal(after["xyz"], before["xyz"])
     # The public code always pastes at the corner that the size of the rectangle gives.
     assert len(places) > 5
+
+
+def test_a_box_is_erased_as_torchvision_would():
+    value = (1, 2, 3)
+    ours = ClipErase(prob=0.5, value=value)
+    theirs = FrameTransform("RandomErasing", p=0.5, value=value)
+    same = []
+    for seed in range(20):
+        erased = ours(clip(), np.random.default_rng(seed))["frames"]
+        assert torch.equal(erased, theirs(clip(), np.random.default_rng(seed))["frames"])
+        same.append(torch.equal(erased, clip()["frames"]))
+    assert 4 < sum(same) < 16
+
+
+@pytest.mark.parametrize("is_decoded", [True, False])
+def test_frames_are_mirrored_whatever_their_order_in_memory(is_decoded):
+    before = clip()
+    if is_decoded:
+        before["frames"] = before["frames"].contiguous(memory_format=torch.channels_last)
+    after = ClipFlip(prob=1.0)(before, np.random.default_rng(0))
+    assert torch.equal(after["frames"], before["frames"].flip(-1))
 
 
 def test_a_transform_depends_on_its_generator_and_leaves_torchs_own_alone():
@@ -91,7 +112,8 @@ def test_skeletons_alone_pass_through_the_same_transforms():
     transforms = build(
         [
             {"type": "ClipFlip", "prob": 1.0},
-            {"type": "FrameTransform", "name": "RandomErasing", "p": 1.0},
+            {"type": "ClipErase", "prob": 1.0, "value": [0, 0, 0]},
+            {"type": "FrameTransform", "name": "ColorJitter", "brightness": 0.5},
         ]
     )
     both, alone = clip(), clip()

@@ -135,10 +135,11 @@ class Shards:
         wanted = np.fromiter(rows, np.int64)
         places = self._places[wanted]
         groups = np.searchsorted(self._groups["first"], wanted, side="right") - 1
-        is_new = places == UNKNOWN
         found: dict[int, bytes | None] = {}
-        for group in np.unique(groups[is_new]):
-            found |= self._read_group(int(group), wanted[is_new & (groups == group)])
+        is_new = places == UNKNOWN
+        if is_new.any():
+            for group in np.unique(groups[is_new]):
+                found |= self._read_group(int(group), wanted[is_new & (groups == group)])
         at = zip(self._groups["file"][groups].tolist(), places.tolist(), strict=True)
         return [
             found[row] if row in found else self._read_frame(file, place)

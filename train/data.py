@@ -88,21 +88,24 @@ class _Tracklets(Dataset[Item]):
 
     def decoded(self, rows: np.ndarray) -> Tensor:
         """Return the frames at some global rows, `(T, 3, H, W)`; each is decoded once."""
-        unique, back = np.unique(rows, return_inverse=True)
+        unique, back = rows, None
+        if len(set(rows.tolist())) < len(rows):
+            unique, back = np.unique(rows, return_inverse=True)
         frames = np.empty((len(unique), self.height, self.width, 3), np.uint8)
-        spare = np.minimum(
-            self.shards.height[unique] // self.height, self.shards.width[unique] // self.width
+        # The largest power of two that leaves enough pixels of every frame.
+        spare = min(
+            int(self.shards.height[unique].min()) // self.height,
+            int(self.shards.width[unique].min()) // self.width,
         )
-        # The largest power of two that leaves enough pixels.
-        shrink = 2 ** np.log2(spare.clip(1, 8)).astype(int)
+        shrink = next(power for power in (8, 4, 2, 1) if power <= max(spare, 1))
         for i, jpeg in enumerate(self.shards.jpeg(unique)):
             target = frames[i]
-            image = decode(jpeg, int(shrink[i]), target)
+            image = decode(jpeg, shrink, target)
             if image.shape != target.shape:
                 image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
             if image is not target:
                 target[:] = image
-        if len(unique) < len(rows):
+        if back is not None:
             frames = frames[back]
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 

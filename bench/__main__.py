@@ -32,7 +32,7 @@ def table(found: dict[str, dict[str, Case]]) -> str:
         for name, case in cases.items():
             lines.append(
                 f"| {bench} | {name} | {case['ours']:.4g} {case['unit']} "
-                f"| {case['opponent']:.4g} {case['unit']} | {case['ratio']:.1f} "
+                f"| {case['opponent']:.4g} {case['unit']} | {case['ratio']:.3g} "
                 f"| {case['runs']} | {case['spread']:.0%} |"
             )
     return "\n".join(lines)

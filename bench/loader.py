@@ -14,7 +14,7 @@ from bench.measure import Json, case, finish, seconds
 from pipeline import schema
 from pipeline.cli import run
 
-PEOPLE, FRAMES, CLIP, RUNS = 12, 48, 8, 5
+PEOPLE, FRAMES, CLIP, RUNS = 12, 48, 8, 31
 CHANGES = (
     {"type": "ClipFlip", "prob": 0.5},
     {"type": "ClipErase", "prob": 0.5, "value": [124, 116, 104]},

@@ -4,7 +4,8 @@ Run:     python -m bench.results
 Go on:   the same command; what docs/results.json holds is not trained again
 
 Each cell is a DVC experiment, so that what a world has in common (frames, joints, shards, stage 1)
-is made once.
+is made once. Experiments run in clones of the project (work/results/), which keep the files of the
+last one: `dvc exp run --temp` would lay out and hash every frame again for each of them.
 """
 
 import json
@@ -12,8 +13,9 @@ import os
 import statistics
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
+from queue import Queue
+from threading import Lock
 from typing import Annotated, Any
 
 import typer
@@ -119,60 +121,82 @@ def overrides(cell: Cell) -> list[str]:
     return [*SETTING, *WORLDS[world], *parts, *seeds]
 
 
-def cells(seeds: int) -> list[Cell]:
+def groups(seeds: int) -> list[list[Cell]]:
     """Return all cells in the order to train them.
 
-    Neighbours are in different worlds, so that no two at a time make the same thing. The upper
-    bounds of further seeds come last.
+    Those of a group have stage 1 in common, and run one after the other. The upper bounds of
+    further seeds come last.
     """
-    every = [
-        (world, variant, seed) for seed, variant, world in product(range(seeds), VARIANTS, WORLDS)
+    order = [
+        (seed, is_true, world)
+        for is_true in (False, True)
+        for seed in range(seeds)
+        for world in WORLDS
     ]
-    every.sort(key=lambda cell: cell[2] > 0 and "true" in cell[1])
-    first = len(WORLDS) * len(VARIANTS)
-    trials = [(world, name, 0) for name, (world, _) in TRIALS.items()]
-    return every[:first] + trials + every[first:]
+    order.sort(key=lambda group: (group[1] and group[0] > 0, group[0]))
+    found = [
+        [(world, name, seed) for name in VARIANTS if ("true" in name) == is_true]
+        for seed, is_true, world in order
+    ]
+    for name, (world, _) in TRIALS.items():
+        next(group for group in found if group[-1][0] == world and "true" in group[-1][1]).append(
+            (world, name, 0)
+        )
+    return found
 
 
-def experiment(cell: Cell) -> dict[str, Scores]:
-    """Run the DVC experiment of a cell; return its scores, and those of its colour baseline.
+class Clone:
+    """A clone of the project in which experiments run, one after the other."""
 
-    Raises:
-        PipelineError: If it failed.
-    """
-    name = "results-" + "".join(c if c.isalnum() else "-" for c in key(cell))
-    command = ["dvc", "exp", "run", "--temp", "--name", name, TARGET]
-    for override in overrides(cell):
-        command += ["--set-param", override]
-    head = _git("rev-parse", "HEAD").strip()
-    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-    # One that ended just before this program was stopped is there already.
-    if not _git("for-each-ref", ref):
-        _run(command, name)
-    metrics = json.loads(_git("show", f"{ref}:reports/walkers/metrics.json"))
-    world, variant, seed = cell
-    found = {key(cell): metrics}
-    # Colours are averaged over the frames of a clip, so those of longer clips differ a little.
-    if variant == "visual baseline":
-        found[key((world, "colour baseline", seed))] = metrics["baselines"]["colour"]
-    names = ("mAP", "mINP", "rank1")
-    return {at: {name: scores[name] for name in names} for at, scores in found.items()}
+    def __init__(self, number: int) -> None:
+        """Make the clone, or bring it up to date."""
+        self.folder = paths.WORK / "results" / str(number)
+        if not self.folder.exists():
+            _call(["git", "clone", "--quiet", ".", str(self.folder)])
+        self.head = _call(["git", "rev-parse", "HEAD"]).strip()
+        self._call("git", "fetch", "--quiet")
+        self._call("git", "checkout", "--quiet", "--force", "--detach", self.head)
+        cache = _call(["dvc", "cache", "dir"]).strip()
+        self._call("dvc", "cache", "dir", "--local", str(Path(cache).resolve()))
+
+    def run(self, cell: Cell) -> dict[str, Scores]:
+        """Run the experiment of a cell; return its scores, and those of its colour baseline.
+
+        Raises:
+            PipelineError: If it failed.
+        """
+        name = "results-" + "".join(c if c.isalnum() else "-" for c in key(cell))
+        ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
+        # One that ended just before this program was stopped is there already.
+        if not self._call("git", "for-each-ref", ref):
+            # Knobs that the experiment before has turned.
+            self._call("git", "reset", "--quiet", "--hard")
+            changes = [f"--set-param={override}" for override in overrides(cell)]
+            self._call("dvc", "exp", "run", "--name", name, *changes, TARGET)
+        _call(["git", "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}"])
+        metrics = json.loads(self._call("git", "show", f"{ref}:reports/walkers/metrics.json"))
+        world, variant, seed = cell
+        found = {key(cell): metrics}
+        # Colours are averaged over the frames of a clip, so those of longer clips differ a little.
+        if variant == "visual baseline":
+            found[key((world, "colour baseline", seed))] = metrics["baselines"]["colour"]
+        names = ("mAP", "mINP", "rank1")
+        return {at: {name: scores[name] for name in names} for at, scores in found.items()}
+
+    def _call(self, *command: str) -> str:
+        return _call(list(command), self.folder)
 
 
-def _run(command: list[str], name: str) -> None:
+def _call(command: list[str], folder: Path | None = None) -> str:
     # Experiments run side by side; threads that wait for each other would take ten times as long.
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-    )
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if done.returncode:
-        log = paths.WORK / f"{name}.log"
+        log = paths.WORK / "results.log"
         log.parent.mkdir(exist_ok=True)
         log.write_text(done.stdout + done.stderr)
-        raise PipelineError(f"the experiment {name} failed: see {log}, then run this again")
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+        said = " ".join(command)
+        raise PipelineError(f"`{said}` failed: see {log}, mend it and run this again")
     return done.stdout
 
 
@@ -225,19 +249,31 @@ Only = Annotated[str, typer.Option(help="Only cells whose name contains this.")]
 def main(seeds: Seeds = 3, jobs: Jobs = 2, only: Only = "") -> None:
     """Train all variants in all worlds, and write docs/results.md."""
     found: dict[str, Any] = load()
-    wanted = [cell for cell in cells(seeds) if only in key(cell)]
-    missing = [cell for cell in wanted if key(cell) not in found]
-    done = len(wanted) - len(missing)
-    with (
-        console.progress(len(wanted), "runs", "results", done) as meter,
-        ThreadPoolExecutor(jobs) as pool,
-    ):
-        for scores in pool.map(experiment, missing):
-            found |= scores
-            write(found)
-            meter.advance()
+    wanted = [
+        [cell for cell in group if only in key(cell) and key(cell) not in found]
+        for group in groups(seeds)
+    ]
+    total = sum(len(group) for group in wanted)
+    clones: Queue[Clone] = Queue()
+    for number in range(jobs):
+        clones.put(Clone(number))
+
+    lock = Lock()
+    with console.progress(total, "runs", "results") as meter, ThreadPoolExecutor(jobs) as pool:
+
+        def train(group: list[Cell]) -> None:
+            clone = clones.get()
+            for cell in group:
+                scores = clone.run(cell)
+                with lock:
+                    found.update(scores)
+                    write(found)
+                    meter.advance()
+            clones.put(clone)
+
+        list(pool.map(train, wanted))
     write(found)
-    console.summary(PAGE, f"{len(wanted)} runs", "git diff docs/results.md")
+    console.summary(PAGE, f"{total} runs", "git diff docs/results.md")
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ SETTING = [
     "walkers.frames=[20,28]",
     "stage1.encoder=conv_stem_small",
     "stage2.encoder=conv_stem_small",
-    "stage1.epochs=16",
-    "stage2.epochs=20",
-    "stage2.milestones=[13,17]",
+    "stage1.epochs=12",
+    "stage2.epochs=14",
+    "stage2.milestones=[9,12]",
     "score.rerank.enabled=false",
 ]
 WORLDS = {
@@ -83,7 +83,7 @@ TRIALS = {
     ),
     "full, true skeletons, stage 1 three times as long": (
         "uniformed",
-        [*_FULL, *_TRUTH, "stage1.epochs=48"],
+        [*_FULL, *_TRUTH, "stage1.epochs=36"],
     ),
     "skeleton only, true skeletons, joints alone": (
         "uniformed, shared bodies",
@@ -169,8 +169,8 @@ class Clone:
         ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
         # One that ended just before this program was stopped is there already.
         if not self._call("git", "for-each-ref", ref):
-            # Knobs that the experiment before has turned.
-            self._call("git", "reset", "--quiet", "--hard")
+            # Turn the knobs of the experiment before back; dvc.lock still says what lies here.
+            self._call("git", "checkout", "--quiet", "HEAD", "--", "params.yaml")
             changes = [f"--set-param={override}" for override in overrides(cell)]
             self._call("dvc", "exp", "run", "--name", name, *changes, TARGET)
         _call(["git", "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}"])

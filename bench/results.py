@@ -13,6 +13,7 @@ import os
 import statistics
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from queue import Queue
 from threading import Lock
@@ -127,22 +128,18 @@ def groups(seeds: int) -> list[list[Cell]]:
     Those of a group have stage 1 in common, and run one after the other. The upper bounds of
     further seeds come last.
     """
-    order = [
-        (seed, is_true, world)
-        for is_true in (False, True)
-        for seed in range(seeds)
-        for world in WORLDS
-    ]
-    order.sort(key=lambda group: (group[1] and group[0] > 0, group[0]))
-    found = [
-        [(world, name, seed) for name in VARIANTS if ("true" in name) == is_true]
-        for seed, is_true, world in order
-    ]
+    shared = sorted(
+        product(range(seeds), (False, True), WORLDS), key=lambda group: group[1] and group[0] > 0
+    )
+    found = {
+        (seed, is_true, world): [
+            (world, name, seed) for name in VARIANTS if ("true" in name) == is_true
+        ]
+        for seed, is_true, world in shared
+    }
     for name, (world, _) in TRIALS.items():
-        next(group for group in found if group[-1][0] == world and "true" in group[-1][1]).append(
-            (world, name, 0)
-        )
-    return found
+        found[0, True, world].append((world, name, 0))
+    return list(found.values())
 
 
 class Clone:

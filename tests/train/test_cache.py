@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline.cli import start
 from pipeline.errors import PipelineError
@@ -11,7 +11,7 @@ from pipeline.registry import DATASETS, MODELS
 from tests.train.tiny import rows, write_project
 from train import stage1
 from train.cache import cached_features
-from train.checkpoint import load
+from train.checkpoint import load, save
 from train.image import CnnEncoder
 from train.sampler import Draw
 
@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
     write_project(tmp_path, rows({"train": [1, 2, 5]}), **knobs)
     arch = {"name": "resnet10t", "channels": [16, 32, 64, 128], "stem_width": 8}
     encoder = CnnEncoder(size=(128, 64), out_dim=128, **arch)
-    save_file(encoder.cnn.state_dict(), tmp_path / "pretrained.safetensors")
+    save(tmp_path / "pretrained.safetensors", encoder.cnn, {})
     return tmp_path
 
 
@@ -56,10 +56,10 @@ def test_cached_features_are_those_of_the_encoder_that_is_published(project):
 def test_features_are_computed_once_and_anew_when_what_they_depend_on_changes(project):
     first = stage1.features(frozen())["features"]
     assert stage1.features(frozen("stage1.lr=0.1", "stage1.clip_frames=2"))["features"] == first
-    state = CnnEncoder(
+    encoder = CnnEncoder(
         name="resnet10t", size=(128, 64), out_dim=128, channels=[16, 32, 64, 128], stem_width=8
-    ).cnn.state_dict()
-    save_file(state, project / "pretrained.safetensors")
+    )
+    save(project / "pretrained.safetensors", encoder.cnn, {})
     assert stage1.features(frozen())["features"] != first
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from tests.conftest import ROOT
 from tests.train.tiny import rows, write_project
-from train.checkpoint import load
+from train.checkpoint import load, save
 from train.image import CnnEncoder
 
 ARCH = {"name": "resnet10t", "channels": [16, 32, 64, 128], "stem_width": 8}
@@ -47,12 +46,12 @@ def together(tmp_path_factory) -> Path:
     """Return a project in which two processes trained stage 1, beside one where one did."""
     folder = tmp_path_factory.mktemp("ddp")
     torch.manual_seed(0)
-    weights = CnnEncoder(size=(128, 64), out_dim=128, **ARCH).cnn.state_dict()
+    encoder = CnnEncoder(size=(128, 64), out_dim=128, **ARCH)
     for processes in (1, 2):
         project = folder / str(processes)
         project.mkdir()
         write_project(project, rows({"train": [1, 2, 5, 8]}), **FROZEN)
-        save_file(weights, project / "pretrained.safetensors")
+        save(project / "pretrained.safetensors", encoder.cnn, {})
         (project / "printed").write_text(train(project, "stage1", processes))
     return folder
 

@@ -130,8 +130,8 @@ def main(json_file: Json = None) -> None:
                 rates[loader].append(PEOPLE / seconds(load))
     names = {
         "mirrored and erased, usual loader": ("changed", "usual"),
-        "mirrored and erased, decoding alone": ("changed", "bare"),
-        "read, decoding alone": ("read", "bare"),
+        "mirrored and erased, cv2.imdecode alone": ("changed", "bare"),
+        "read, cv2.imdecode alone": ("read", "bare"),
     }
     cases = {
         name: case(rates[a], rates[b], "clips/s", more_is_better=True)

@@ -5,7 +5,7 @@ Go on:   the same command; what docs/results.json holds is not trained again
 
 Each cell is a DVC experiment, so that what a world has in common (frames, joints, shards, stage 1)
 is made once. Experiments run in clones of the project (work/results/), which keep the files of the
-last one: `dvc exp run --temp` would lay out and hash every frame again for each of them.
+last one: in those of `dvc exp run --temp` every frame would have to be laid out anew.
 """
 
 import json
@@ -260,13 +260,15 @@ def main(seeds: Seeds = 3, jobs: Jobs = 2, only: Only = "") -> None:
 
         def train(group: list[Cell]) -> None:
             clone = clones.get()
-            for cell in group:
-                scores = clone.run(cell)
-                with lock:
-                    found.update(scores)
-                    write(found)
-                    meter.advance()
-            clones.put(clone)
+            try:
+                for cell in group:
+                    scores = clone.run(cell)
+                    with lock:
+                        found.update(scores)
+                        write(found)
+                        meter.advance()
+            finally:
+                clones.put(clone)
 
         list(pool.map(train, wanted))
     write(found)

@@ -215,7 +215,7 @@ class Shards:
 
     def _bytes(self, file: int) -> np.ndarray:
         if file not in self._mapped:
-            # A plain array on the mapped memory: indexing a memmap itself takes microseconds more.
+            # A plain array on the mapped memory: slicing a memmap runs Python code of its own.
             self._mapped[file] = np.asarray(np.memmap(self.files[file], np.uint8, "r"))
         return self._mapped[file]
 
@@ -245,7 +245,7 @@ def decode(jpeg: bytes, shrink: int = 1, into: np.ndarray | None = None) -> np.n
         jpeg: The bytes of a shard: a JPEG nearly always, else what OpenCV reads.
         shrink: 2, 4 or 8 halves both sides so often, which costs a fraction of decoding it whole:
             a JPEG holds the averages of its pixels.
-        into: Returned, filled, if it has the size of the frame: saves a copy.
+        into: Returned, filled, if it has the size of the frame: saves a copy. Contiguous, uint8.
 
     Raises:
         PipelineError: If the bytes are no image.

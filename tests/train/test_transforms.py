@@ -49,14 +49,14 @@ def test_one_rectangle_is_erased_in_all_frames_of_a_clip():
     erase = ClipErase(prob=1.0, value=[0, 0, 0])
     places = set()
     for seed in range(20):
-        before = clip()
-        after = erase(before, np.random.default_rng(seed))
+        before, after = clip(), erase(clip(), np.random.default_rng(seed))
         gone = (after["frames"] == 0).all(1)
         assert gone.any()
         assert torch.equal(gone, gone[:1].expand_as(gone))
         rows, columns = gone[0].any(1).nonzero().ravel(), gone[0].any(0).nonzero().ravel()
         assert gone[0].sum() == len(rows) * len(columns)
         places.add((int(rows[0]), int(columns[0])))
+        assert torch.equal(after["frames"][:, :, ~gone[0]], before["frames"][:, :, ~gone[0]])
         assert torch.equal(after["xyz"], before["xyz"])
     # The public code always pastes at the corner that the size of the rectangle gives.
     assert len(places) > 5

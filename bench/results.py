@@ -56,8 +56,16 @@ def _parts(stage1: bool, prototypes: bool, temporal: bool, skeleton: bool) -> li
     return [f"stage2.{name}={str(value).lower()}" for name, value in flags.items()]
 
 
-_ALONE = [*_parts(False, True, True, True), "stage2.modality=skeleton", "stage2.clip_frames=8"]
 _FULL = _parts(True, True, True, True)
+_BOTH = [*_FULL, "embed.modality=both"]
+# Skeletons are cheap: clips twice as long, and epochs enough to learn from so few tracklets.
+_ALONE = [
+    *_parts(False, True, True, True),
+    "stage2.modality=skeleton",
+    "stage2.clip_frames=8",
+    "stage2.epochs=48",
+    "stage2.milestones=[32,42]",
+]
 _TRUTH = ["shards.skeletons=truth"]
 VARIANTS = {
     "visual baseline": _parts(False, False, False, False),
@@ -65,9 +73,11 @@ VARIANTS = {
     "+ PFU": _parts(True, True, False, True),
     "+ SGTM, no distillation": [*_FULL, "stage2.distill_weight=0"],
     "full": _FULL,
+    "full, skeletons at test too": _BOTH,
     "skeleton only": _ALONE,
     "skeleton only, frames shuffled": [*_ALONE, "stage2.shuffle_frames=true"],
     "full, true skeletons": [*_FULL, *_TRUTH],
+    "full, true skeletons at test too": [*_BOTH, *_TRUTH],
     "skeleton only, true skeletons": [*_ALONE, *_TRUTH],
     "skeleton only, true skeletons, frames shuffled": [
         *_ALONE,
@@ -78,6 +88,18 @@ VARIANTS = {
 
 # What else was tried, each in one world and with one seed.
 TRIALS = {
+    "full, skeletons at test too, their encoder not taught before stage 1": (
+        "uniformed",
+        [*_BOTH, "stage1.skeleton_epochs=0"],
+    ),
+    "skeleton only, not turned to the front": (
+        "uniformed",
+        [*_ALONE, "stage1.skeleton.face_front=false"],
+    ),
+    "skeleton only, as short a training as the others": (
+        "uniformed",
+        [*_ALONE, "stage2.epochs=14", "stage2.milestones=[9,12]"],
+    ),
     "full, true skeletons, distilled ten times as hard": (
         "uniformed",
         [*_FULL, *_TRUTH, "stage2.distill_weight=10"],
@@ -138,7 +160,7 @@ def groups(seeds: int) -> list[list[Cell]]:
         for seed, is_true, world in shared
     }
     for name, (world, _) in TRIALS.items():
-        found[0, True, world].append((world, name, 0))
+        found[0, "true" in name, world].append((world, name, 0))
     return list(found.values())
 
 

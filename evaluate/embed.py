@@ -111,15 +111,17 @@ class Embedding:
         self.work = paths.work_dir("embed", stage.dataset, self.fingerprint)
 
     def _set_modality(self) -> None:
-        trained, wanted = self.stage.params.stage2.modality, self.knobs.modality
-        if wanted is None or wanted == trained:
+        trained, wanted = self.stage.params.stage2.modality, self.stage.params.modality
+        if wanted == trained:
             return
-        if wanted == "visual" or not self.stage.params.stage2.use_skeleton:
+        if trained == "skeleton" or not self.stage.params.stage2.use_skeleton:
             raise PipelineError(
                 f"embed.modality is {wanted}, but stage 2 trained no such encoder. "
                 "Set embed.modality to null"
             )
-        self._config["model"]["modality"] = "skeleton"
+        self._config["model"]["modality"] = wanted
+        if wanted == "both":
+            self._config["model"]["skeleton_weight"] = self.knobs.skeleton_weight
 
     def is_done(self) -> bool:
         """Return whether both tables are those that this run would make."""

@@ -141,9 +141,9 @@ class Embedder:
         self.weights = paths.stage2_file(stage.dataset)
         if not self.weights.exists():
             raise PipelineError(f"{self.weights} is missing. Run: {stage.rebuild('stage2')}")
-        if "skeleton" in (stage.params.stage2.modality, stage.params.embed.modality):
+        if stage.params.modality != "visual":
             raise PipelineError(
-                "the model re-identifies by skeletons, and new frames have none. "
+                "the model looks at skeletons, and new frames have none. "
                 "Make a dataset of them (docs/own_videos.md)"
             )
         state, metadata = load(self.weights)

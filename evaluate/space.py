@@ -86,7 +86,7 @@ def training_points(stage: "Stage") -> Points | None:
     """
     if not paths.stage2_file(stage.dataset).exists() or not stage.params.stage2.use_prototypes:
         return None
-    if "skeleton" in (stage.params.stage2.modality, stage.params.embed.modality):
+    if stage.params.modality != "visual":
         return None
     from evaluate.query import Embedder
     from train.data import ClipDataset

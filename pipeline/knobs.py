@@ -96,6 +96,7 @@ class SkeletonParams(Section):
 
     inputs: list[str] = Field(min_length=1, description="xyz, bone_length, velocity")
     input_norm: bool = Field(description="standardise each joint's inputs over the training set")
+    face_front: bool = Field(description="turn each clip to face the same way, whatever the camera")
     dim: int = Field(ge=1, description="channels of a token")
     layers: int = Field(ge=1, description="attention blocks over the joints of a frame")
     heads: int = Field(ge=1, description="attention heads")
@@ -114,6 +115,7 @@ class Stage1Params(Section):
     identities: int = Field(ge=2, description="identities in a batch, P")
     clips: int = Field(ge=1, description="clips per identity in a batch, K")
     flip: float = Field(ge=0, le=1, description="share of clips mirrored")
+    skeleton_epochs: int = Field(ge=0, description="of the skeleton encoder alone, before")
     epochs: int = Field(ge=1, description="length of the run")
     temperature: float = Field(gt=0, description="of the contrast at the start; it is learnt")
     lr: float = Field(gt=0, description="learning rate")
@@ -160,7 +162,10 @@ class EmbedParams(Section):
     """Features of the test tracklets."""
 
     frames: Literal["rrs", "dense"] = Field(description="frames of a tracklet that count")
-    modality: Literal["visual", "skeleton"] | None = Field(description="null: as stage 2 trained")
+    modality: Literal["visual", "skeleton", "both"] | None = Field(
+        description="both: frames and skeletons; null: as stage 2 trained"
+    )
+    skeleton_weight: float = Field(ge=0, description="with both: of skeletons beside frames, 1")
 
 
 class RerankParams(Section):

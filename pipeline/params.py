@@ -58,6 +58,11 @@ class Params(Section):
                 )
         return self
 
+    @property
+    def modality(self) -> str:
+        """What tracklets are described by: visual, skeleton or both."""
+        return self.embed.modality or self.stage2.modality
+
     def fingerprint(self, *sections: str) -> str:
         """Return 12 hex digits that change with any knob of the named sections."""
         knobs = {name: self.model_dump(mode="json")[name] for name in sections}

@@ -12,7 +12,7 @@ from train.attention import masked_mean
 from train.fusion import prototype_logits
 from train.gather import gather
 from train.losses import BatchHardTripletLoss, LogitScale
-from train.model import Head, Inputs, Modality, ReidModel
+from train.model import Head, Inputs, Modality, ReidModel, has_skeleton
 
 
 @MODELS.register_module()
@@ -52,6 +52,7 @@ class CsipModel(ReidModel):
         student_share: float = 0.5,
         gradient_scale: float = 1.0,
         modality: Modality = "visual",
+        skeleton_weight: float = 0.3,
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
         """Build the parts; their sizes follow from the encoders.
@@ -79,11 +80,14 @@ class CsipModel(ReidModel):
                 guided one's.
             gradient_scale: How much of the temporal losses' gradient reaches the visual encoder.
             modality: What `predict` describes a clip by.
+            skeleton_weight: How much the similarity of skeletons counts beside that of frames
+                (1) when the modality is `both`.
             data_preprocessor: Configuration of a `ClipPreprocessor`.
         """
         super().__init__(visual, skeleton if use_skeleton else None, modality, data_preprocessor)
         self.classes, self.label_smoothing = classes, label_smoothing
         self.student_share, self.gradient_scale = student_share, gradient_scale
+        self.skeleton_weight = skeleton_weight
         self.weights = {
             "id": id_weight,
             "triplet": triplet_weight,
@@ -91,8 +95,11 @@ class CsipModel(ReidModel):
             "frame": frame_weight,
             "distill": distill_weight,
         }
+        self.skeleton_neck = None
         if self.skeleton is not None:
             self.skeleton.requires_grad_(False)
+            # Learns where the features lie, and has no parameters.
+            self.skeleton_neck = nn.BatchNorm1d(self.skeleton.out_dim, affine=False)
         width, dim = self.visual.width, self.visual.out_dim
         heads = {"visual": width, "projected": dim}
         if use_temporal:
@@ -155,11 +162,30 @@ class CsipModel(ReidModel):
             features["temporal"] = self.temporal(tokens).mean(1)
         return features
 
+    def describe(self, inputs: Inputs, modality: Modality = "visual") -> Tensor:
+        """Return the unit descriptors `(B, C)` that retrieval compares.
+
+        With `visual`, the paper's, skeletons in the inputs are not looked at. With `both`, the
+        cosine is the weighted mean of those of frames and skeletons. Each feature passes its batch
+        norm first, or what all persons have in common would hide how they differ. A clip without a
+        good skeleton is described by its frames.
+        """
+        if modality != "both":
+            return super().describe(inputs, modality)
+        visual = [self.heads[name].neck(x) for name, x in self.features(inputs).items()]
+        skeleton = self.skeleton_neck(self.skeleton_feature(inputs))
+        skeleton = F.normalize(skeleton, dim=-1) * has_skeleton(inputs)[:, None]
+        skeleton = skeleton * self.skeleton_weight**0.5
+        visual = F.normalize(torch.cat(visual, dim=1), dim=-1)
+        return F.normalize(torch.cat([visual, skeleton], dim=1), dim=-1)
+
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the loss and the accuracy of the visual head."""
         tokens, projected = self.frame_tokens(inputs)
         features = self._appearance(tokens, projected)
         skeleton = self._skeleton_tokens(inputs)
+        if skeleton is not None:
+            self._locate(skeleton, inputs)
         terms: dict[str, Tensor] = {}
         if self.updater is not None:
             logits = self._prototype_logits(features["projected"], projected, skeleton, inputs)
@@ -191,6 +217,14 @@ class CsipModel(ReidModel):
             return None
         with torch.no_grad():
             return self.skeleton(inputs["xyz"], inputs.get("mask"))
+
+    @torch.no_grad()
+    def _locate(self, skeleton: Tensor, inputs: Inputs) -> None:
+        """Let the skeletons' batch norm see the features of the clips that have one."""
+        features = gather(self.skeleton.pool(skeleton, inputs.get("mask")))
+        features = features[gather(has_skeleton(inputs))]
+        if len(features) > 1:
+            self.skeleton_neck(features)
 
     def _temporal_terms(
         self, tokens: Tensor, skeleton: Tensor | None, inputs: Inputs, labels: Tensor

@@ -50,11 +50,11 @@ class SeedHook(Hook):
 
 
 @HOOKS.register_module()
-class Stage1Hook(Hook):
-    """Start stage 2 from the towers that stage 1 trained.
+class TowersHook(Hook):
+    """Start from the towers that an earlier run trained.
 
     Args:
-        path: What stage 1 published. A visual encoder that it left frozen is not in it.
+        path: What it published: one tower or both.
     """
 
     def __init__(self, path: str) -> None:

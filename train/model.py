@@ -23,7 +23,7 @@ from train.gather import gather
 from train.losses import BatchHardTripletLoss
 
 Inputs = Mapping[str, Tensor]
-Modality = Literal["visual", "skeleton"]
+Modality = Literal["visual", "skeleton", "both"]
 
 
 class ReidModel(BaseModel):

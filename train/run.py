@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
@@ -39,12 +39,16 @@ class Training:
         config: The Runner's configuration as composed; what decides the result, nothing else.
         inputs: Files the result depends on.
         output: Where the weights are published.
+        report: Where the curves, the resolved configuration and the model's size are.
+        before: A run that has to come first, if any.
     """
 
     stage: Stage
     config: Config
     inputs: tuple[Path, ...]
     output: Path
+    report: Path
+    before: "Training | None" = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -55,11 +59,6 @@ class Training:
     def work(self) -> Path:
         """Folder of checkpoints and unfinished curves."""
         return paths.work_dir(self.stage.name, self.stage.dataset, self.fingerprint)
-
-    @property
-    def report(self) -> Path:
-        """Folder of the curves, the resolved configuration and the model's size."""
-        return self.stage.out(paths.report_dir(self.stage.dataset) / self.stage.name)
 
     def is_done(self) -> bool:
         """Return whether the published weights are those that this run would make."""
@@ -82,18 +81,22 @@ class Training:
         ]
         console.table(f"{self.stage.name} of {self.stage.dataset}", ("what", "value"), rows)
 
-    def train(self, about: Config, then: str, data: Config | None = None) -> None:
+    def train(self, about: Config, then: str | None = None, data: Config | None = None) -> None:
         """Train to the end, continuing an earlier run, and publish.
 
         Args:
             about: What a later stage should know of the weights.
-            then: What to run next.
+            then: What to run next; None if this goes on by itself.
             data: Data set to read in place of the configuration's, when it gives the same faster.
         """
+        if self.before and not self.before.is_done():
+            self.before.train({})
+            # The others may not look for its weights before the first process has written them.
+            barrier()
         with locked(self.work, self.output) if is_main_process() else nullcontext():
             self._train(about, then, data)
 
-    def _train(self, about: Config, then: str, data: Config | None) -> None:
+    def _train(self, about: Config, then: str | None, data: Config | None) -> None:
         config = self._runner_config()
         if data:
             config["train_dataloader"]["dataset"] = data
@@ -114,8 +117,9 @@ class Training:
             self.output, model, {"about": about | {"epoch": epoch, "fingerprint": self.fingerprint}}
         )
         shutil.rmtree(self.work)
-        amount = f"{runner.max_epochs} epochs, {count(model) / 1e6:.2f} million parameters"
-        console.summary(self.output, amount, then)
+        if then:
+            amount = f"{runner.max_epochs} epochs, {count(model) / 1e6:.2f} million parameters"
+            console.summary(self.output, amount, then)
 
     def _take_best(self, model: nn.Module, runner: Runner) -> int:
         """Go back to the best epoch where identities were held out; return which it was."""
@@ -139,6 +143,7 @@ class Training:
             "pin_memory": torch.cuda.is_available(),
             "collate_fn": {"type": "default_collate"},
         }
+        console.say(f"{config['model']['type']}, {config['train_cfg']['max_epochs']} epochs")
         checkpoint = latest_checkpoint(self.work)
         if checkpoint:
             console.say(f"continuing after {checkpoint.stem.replace('_', ' ')}")
@@ -192,6 +197,11 @@ class Training:
         metrics = json.loads(file.read_text()) | {"model": sizes(model, runner.train_dataloader)}
         file.write_text(json.dumps(metrics, indent=2) + "\n")
         paths.publish_dir(made, self.report)
+
+
+def report_dir(stage: Stage) -> Path:
+    """Return the folder of a training stage's curves."""
+    return stage.out(paths.report_dir(stage.dataset) / stage.name)
 
 
 def shard_files(stage: Stage) -> tuple[Path, ...]:

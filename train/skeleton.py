@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.dist import get_rank
 from torch import Tensor, nn
 
@@ -44,6 +45,7 @@ class SkeletonGraphTransformer(nn.Module):
         dropout: float = 0.3,
         inputs: Sequence[str] = ("xyz",),
         input_norm: bool = False,
+        face_front: bool = False,
     ) -> None:
         """Build the encoder of a joint layout.
 
@@ -63,6 +65,9 @@ class SkeletonGraphTransformer(nn.Module):
             input_norm: Give every channel of every joint mean 0 and deviation 1 over the training
                 frames, by a batch norm, as ST-GCN does (Yan et al., AAAI 2018, section 3.6): bones
                 that differ by millimetres between people count as much as swinging arms.
+            face_front: Turn each clip about the vertical until its hips and shoulders lie, on the
+                average, along x: who walks there then looks alike to all cameras. Joints are in
+                camera axes, y is down or up.
 
         Raises:
             PipelineError: If an input or the layout is not known, or the layout is too small for
@@ -80,6 +85,7 @@ class SkeletonGraphTransformer(nn.Module):
         _, code = laplacian_eigenvectors(body.adjacency(), eigenvectors)
         self.register_buffer("eigenvectors", torch.from_numpy(code).float())
         self.register_buffer("parents", torch.tensor(_parents(body)), persistent=False)
+        self.sides = _sides(body) if face_front else None
         channels = sum(CHANNELS[name] for name in self.inputs)
         self.norm = nn.BatchNorm1d(self.joints * channels, affine=False) if input_norm else None
         self.embed = nn.Sequential(
@@ -107,6 +113,8 @@ class SkeletonGraphTransformer(nn.Module):
             )
         if mask is not None:
             xyz = torch.where(mask[:, :, None, None], xyz, 0.0)
+        if self.sides:
+            xyz = facing_front(xyz, *self.sides)
         channels = self._channels(xyz, mask)
         if self.norm is not None:
             channels = self._normalised(channels, mask)
@@ -202,6 +210,22 @@ class FrameBlock(nn.Module):
         return frames + self.dropout(self.mlp(self.norm2(frames)))
 
 
+def facing_front(xyz: Tensor, left: Sequence[int], right: Sequence[int]) -> Tensor:
+    """Turn each clip about y until the mean way from its right to its left joints lies along x.
+
+    Args:
+        xyz: `(B, T, J, 3)` joints around the root; failed frames are zero and do not count.
+        left: Indices of the joints of the left side that span the trunk.
+        right: Those of the right side.
+    """
+    across = (xyz[:, :, left] - xyz[:, :, right]).sum((1, 2))
+    # A clip without a skeleton has no front, and stays zero.
+    heading = F.normalize(across[:, [0, 2]], dim=-1)
+    cos, sin = heading[:, 0, None, None], heading[:, 1, None, None]
+    x, y, z = xyz.unbind(-1)
+    return torch.stack([cos * x + sin * z, y, cos * z - sin * x], dim=-1)
+
+
 def laplacian_eigenvectors(adjacency: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the eigenvalues of the graph's normalised Laplacian and its first eigenvectors.
 
@@ -247,6 +271,15 @@ def canonical_basis(space: np.ndarray) -> np.ndarray:
         if np.linalg.norm(rest) > 1e-3 and len(columns) < space.shape[1]:
             columns.append(rest / np.linalg.norm(rest))
     return np.stack(columns, axis=1)
+
+
+def _sides(body: Layout) -> tuple[list[int], list[int]]:
+    """Return the hips and shoulders of the left and of the right."""
+    left, right = (
+        [body.joints.index(f"{side}_{part}") for part in ("hip", "shoulder")]
+        for side in ("left", "right")
+    )
+    return left, right
 
 
 def _parents(body: Layout) -> list[int]:

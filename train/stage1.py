@@ -3,6 +3,7 @@
 Run one data set:   python -m train.stage1 --dataset walkers
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
@@ -45,7 +46,7 @@ def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
     from pipeline.compose import compose
     from train.processes import choose_device
-    from train.run import Training, build_dataset, shard_files, weight_files
+    from train.run import Training, build_dataset, report_dir, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
     config = compose("stage1", stage.params)
@@ -53,7 +54,12 @@ def prepare(stage: Stage) -> "Training":
         "root": str(paths.shards_dir(stage.dataset)),
         "limit": stage.limit,
     }
-    inputs = (*shard_files(stage), *weight_files(config))
+    shards = shard_files(stage)
+    before = alone(stage, config, shards)
+    if before:
+        hook = {"type": "TowersHook", "path": str(before.output)}
+        config["custom_hooks"] = [*config.get("custom_hooks", []), hook]
+    inputs = (*shards, *weight_files(config))
     if not stage.params.stage1.train_visual:
         if not config["model"]["visual"].get("weights"):
             raise PipelineError(
@@ -65,7 +71,34 @@ def prepare(stage: Stage) -> "Training":
         config["train_dataloader"]["dataset"]["transforms"] = []
     elif not config["model"]["visual"].get("weights"):
         config["model"]["classes"] = len(build_dataset(config).pids)
-    return Training(stage, config, inputs, stage.out(paths.stage1_file(stage.dataset)))
+    output = stage.out(paths.stage1_file(stage.dataset))
+    return Training(stage, config, inputs, output, report_dir(stage), before)
+
+
+def alone(stage: Stage, config: dict[str, Any], shards: tuple[Path, ...]) -> "Training | None":
+    """Return the run that teaches the skeleton encoder who is who, without a frame.
+
+    Two encoders that know nothing have nothing to agree about. This one learns in a minute, since
+    it decodes no frames.
+
+    Args:
+        stage: The command.
+        config: The composed configuration; what only this run needs is taken out of it.
+        shards: The training shards.
+    """
+    from pipeline.params import merge
+    from train.run import Training, build_dataset, digest
+
+    changes = config.pop("skeleton_run")
+    epochs = stage.params.stage1.skeleton_epochs
+    if not epochs:
+        return None
+    config = merge(config, {"train_dataloader": {"dataset": {"with_frames": False}}})
+    schedules = [schedule | {"epochs": epochs} for schedule in config["param_scheduler"]]
+    config |= changes | {"param_scheduler": schedules}
+    config["model"]["classes"] = len(build_dataset(config).pids)
+    folder = paths.work_dir("skeleton", stage.dataset, digest(config, shards))
+    return Training(stage, config, shards, folder / "weights.safetensors", folder / "curves")
 
 
 def features(training: "Training") -> dict[str, Any] | None:

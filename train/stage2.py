@@ -45,7 +45,7 @@ def main(
 def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
     from train.processes import choose_device
-    from train.run import Training, build_dataset, shard_files, weight_files
+    from train.run import Training, build_dataset, report_dir, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
     knobs, config = stage.params.stage2, configure(stage)
@@ -57,7 +57,7 @@ def prepare(stage: Stage) -> "Training":
         weights = paths.stage1_file(stage.dataset)
         _check_stage1(stage, weights)
         inputs.append(weights)
-        config["custom_hooks"].append({"type": "Stage1Hook", "path": str(weights)})
+        config["custom_hooks"].append({"type": "TowersHook", "path": str(weights)})
     elif knobs.modality == "visual" and knobs.use_skeleton:
         raise PipelineError(
             "stage2.use_skeleton needs the skeleton encoder of stage 1, but stage2.use_stage1 is "
@@ -70,7 +70,8 @@ def prepare(stage: Stage) -> "Training":
         config["custom_hooks"].append({"type": "HeldOutHook"})
         # The hook validates, the loop need not.
         config["train_cfg"]["val_begin"] = knobs.epochs + 1
-    return Training(stage, config, tuple(inputs), stage.out(paths.stage2_file(stage.dataset)))
+    output = stage.out(paths.stage2_file(stage.dataset))
+    return Training(stage, config, tuple(inputs), output, report_dir(stage))
 
 
 def configure(stage: Stage) -> dict[str, Any]:

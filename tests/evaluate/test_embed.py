@@ -113,6 +113,14 @@ def test_the_skeleton_encoder_can_describe_alone(project):
     assert cmc_and_map(dist, table.ids[query], table.ids[~query]).mean_ap > 0.6
 
 
+def test_frames_and_skeletons_can_describe_together(project):
+    run("embed.modality=both")
+    both = values(project / "work/try" / FEATURES)
+    run()
+    assert both.shape[1] == values(project / FEATURES).shape[1] + 128
+    np.testing.assert_allclose(np.linalg.norm(both, axis=1), 1, rtol=1e-5)
+
+
 def test_a_tracklet_without_a_readable_frame_keeps_its_row(project):
     made = rows(PEOPLE)
     for row in made:
@@ -169,6 +177,15 @@ def test_a_model_of_other_switches_is_refused(project):
         run("stage2.use_temporal=false")
 
 
-def test_a_modality_that_was_not_trained_names_the_knob(project):
-    with pytest.raises(PipelineError, match=r"embed\.modality is skeleton"):
-        run("embed.modality=skeleton", "stage2.use_skeleton=false")
+@pytest.mark.parametrize(
+    ("modality", "switch"),
+    [
+        ("skeleton", "stage2.use_skeleton=false"),
+        ("both", "stage2.use_skeleton=false"),
+        ("both", "stage2.modality=skeleton"),
+        ("visual", "stage2.modality=skeleton"),
+    ],
+)
+def test_a_modality_that_was_not_trained_names_the_knob(project, modality, switch):
+    with pytest.raises(PipelineError, match=rf"embed\.modality is {modality}"):
+        run(f"embed.modality={modality}", switch)

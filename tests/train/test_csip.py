@@ -199,6 +199,48 @@ def test_the_skeleton_alone_can_describe_a_clip():
     torch.testing.assert_close(descriptor.norm(dim=1), torch.ones(8))
 
 
+def test_frames_and_skeletons_together_count_as_they_are_weighted():
+    model = csip(skeleton_weight=0.25).train()
+    inputs, labels = clips()
+    for _ in range(200):
+        losses_of(model, inputs, labels)
+    model.eval()
+    both = model.describe(inputs, "both")
+    visual, skeleton = both.split([both.shape[1] - 16, 16], dim=1)
+    torch.testing.assert_close(visual.norm(dim=1), torch.full((8,), 0.8**0.5))
+    torch.testing.assert_close(skeleton.norm(dim=1), torch.full((8,), 0.2**0.5))
+    # What all have in common is gone: the features point all ways.
+    alone = model.describe(inputs, "skeleton")
+    assert skeleton.mean(0).norm() < 0.3 * skeleton.norm(dim=1).mean()
+    assert alone.mean(0).norm() > 0.5
+    other = dict(inputs, xyz=torch.randn(8, 4, 17, 3))
+    torch.testing.assert_close(model.describe(other, "both")[:, :-16], visual)
+    torch.testing.assert_close(model.describe(other), model.describe(inputs))
+
+
+def test_a_clip_without_a_good_skeleton_is_described_by_its_frames():
+    model = csip().eval()
+    inputs, _ = clips()
+    inputs["mask"][3] = False
+    both = model.describe(inputs, "both")
+    assert not both[3, -16:].any()
+    torch.testing.assert_close(both.norm(dim=1), torch.ones(8))
+    visual = model.describe(dict(inputs, mask=torch.ones(8, 4, dtype=torch.bool)), "both")[3, :-16]
+    torch.testing.assert_close(both[3, :-16], visual / visual.norm())
+
+
+def test_clips_without_skeletons_leave_the_batch_norm_of_skeletons_alone():
+    model = csip().train()
+    inputs, labels = clips()
+    inputs["mask"][:7] = False
+    losses_of(model, inputs, labels)
+    assert not model.skeleton_neck.running_mean.any()
+    inputs["mask"][6] = True
+    expected = model.skeleton_feature(inputs)[6:].mean(0)
+    losses_of(model, inputs, labels)
+    torch.testing.assert_close(model.skeleton_neck.running_mean, 0.1 * expected)
+
+
 def test_a_few_steps_lower_every_term():
     model = csip(temporal={"dropout": 0.0}, updater={"dropout": 0.0}).train()
     inputs, labels = clips()

@@ -5,7 +5,12 @@ import torch
 from pipeline.errors import PipelineError
 from pipeline.skeleton import LAYOUTS, layout
 from train.renaming import SKELETON, rename
-from train.skeleton import SkeletonGraphTransformer, canonical_basis, laplacian_eigenvectors
+from train.skeleton import (
+    SkeletonGraphTransformer,
+    canonical_basis,
+    facing_front,
+    laplacian_eigenvectors,
+)
 
 
 def encoder(**settings):
@@ -79,9 +84,10 @@ def test_samples_do_not_meet():
     torch.testing.assert_close(model(xyz)[order], model(xyz[order]))
 
 
+@pytest.mark.parametrize("face_front", [False, True])
 @pytest.mark.parametrize("inputs", [["xyz"], ["xyz", "bone_length", "velocity"]])
-def test_failed_frames_have_no_influence(inputs):
-    model, xyz = encoder(inputs=inputs), walk()
+def test_failed_frames_have_no_influence(inputs, face_front):
+    model, xyz = encoder(inputs=inputs, face_front=face_front), walk()
     mask = torch.ones(2, 8, dtype=torch.bool)
     mask[0, [2, 5, 7]] = False
     spoilt = xyz.clone()
@@ -125,6 +131,38 @@ def test_bone_lengths_do_not_know_where_a_person_looks():
     turn = torch.linalg.qr(torch.randn(3, 3))[0]
     torch.testing.assert_close(model(xyz @ turn), model(xyz), rtol=1e-3, atol=1e-4)
     assert (model(xyz * 1.2) - model(xyz)).abs().max() > 1e-3
+
+
+def about_the_vertical(xyz, angle):
+    """Turn clips about y, each by an angle of its own."""
+    cos, sin = (f(torch.as_tensor(angle))[:, None, None] for f in (torch.cos, torch.sin))
+    x, y, z = xyz.unbind(-1)
+    return torch.stack([cos * x - sin * z, y, sin * x + cos * z], dim=-1)
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS))
+def test_facing_the_front_the_camera_does_not_count(name):
+    model, xyz = encoder(joints=name, face_front=True), walk(joints=len(layout(name).joints))
+    turned = about_the_vertical(xyz, [0.7, -2.9])
+    torch.testing.assert_close(model(turned), model(xyz), rtol=1e-3, atol=1e-4)
+    leaning = xyz[..., [0, 2, 1]]
+    assert (model(leaning) - model(xyz)).abs().max() > 1e-3
+
+
+def test_who_faces_the_front_has_left_and_right_along_x():
+    hips, shoulders = [4, 1], [11, 14]
+    left, right = zip(hips, shoulders, strict=True)
+    xyz = about_the_vertical(walk(), [1.0, 2.0])
+    front = facing_front(xyz, left, right)
+    across = (front[:, :, left] - front[:, :, right]).mean((1, 2))
+    assert (across[:, 0] > 0).all()
+    torch.testing.assert_close(across[:, 2], torch.zeros(2), atol=1e-5, rtol=0)
+    # A rigid turn about y: heights, lengths and the motion from frame to frame stay.
+    torch.testing.assert_close(front[..., 1], xyz[..., 1])
+    torch.testing.assert_close(front.norm(dim=-1), xyz.norm(dim=-1))
+    steps = front.diff(dim=1).norm(dim=-1)
+    torch.testing.assert_close(steps, xyz.diff(dim=1).norm(dim=-1), rtol=1e-4, atol=1e-5)
+    assert not facing_front(torch.zeros(1, 8, 17, 3), left, right).any()
 
 
 def test_velocities_do_not_know_the_pose():

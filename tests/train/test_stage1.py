@@ -83,6 +83,46 @@ def test_a_changed_knob_makes_another_run(project):
     assert fingerprint() != fingerprint("stage1.lr=0.5")
 
 
+def weights_alone(project):
+    (file,) = project.glob("work/skeleton/tiny/*/weights.safetensors")
+    return load(file)[0]
+
+
+def test_the_skeleton_encoder_can_learn_alone_before(project, capsys):
+    train(
+        "stage1.skeleton_epochs=25", "stage1.epochs=1", "stage1.lr=3e-3", "stage1.warmup_epochs=0"
+    )
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 26
+    losses = [float(line.split("loss ")[1].split()[0]) for line in lines[:25]]
+    assert losses[-1] < 0.8 * losses[0]
+    assert {name.split(".")[0] for name in weights_alone(project)} == {"skeleton", "head"}
+
+
+def test_both_towers_start_from_what_the_skeleton_encoder_learnt_alone(project):
+    overrides = ("stage1.skeleton_epochs=2", "stage1.epochs=1")
+    # Rates so small that nothing moves.
+    train(*overrides, "stage1.lr=1e-12", "stage1.warmup_lr=1e-12", "stage1.min_lr=0")
+    alone, both = weights_alone(project), load(project / "work/try" / OUTPUT)[0]
+    parameters = [name for name in alone if name.endswith("weight") and "skeleton" in name]
+    assert parameters
+    for name in parameters:
+        torch.testing.assert_close(both[name], alone[name], rtol=0, atol=1e-9)
+
+
+def test_the_run_of_the_skeleton_encoder_is_made_once(project, capsys):
+    train("stage1.skeleton_epochs=2")
+    (file,) = project.glob("work/skeleton/tiny/*/weights.safetensors")
+    made = file.stat().st_mtime_ns
+    (project / "work/try" / OUTPUT).unlink()
+    capsys.readouterr()
+    train("stage1.skeleton_epochs=2")
+    assert file.stat().st_mtime_ns == made
+    assert "SkeletonModel" not in capsys.readouterr().out
+    train("stage1.skeleton_epochs=3")
+    assert len(list(project.glob("work/skeleton/tiny/*/weights.safetensors"))) == 2
+
+
 def test_the_plan_is_printed_and_nothing_written(project, capsys):
     train(dry_run=True)
     printed = capsys.readouterr().out

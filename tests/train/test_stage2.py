@@ -9,7 +9,7 @@ from tests.train.tiny import rows, write_project
 from train import stage1, stage2
 from train.checkpoint import load
 from train.data import ClipDataset
-from train.hooks import Stage1Hook, prototypes
+from train.hooks import TowersHook, prototypes
 
 OUTPUT = "models/tiny/stage2.safetensors"
 BASELINE = ["stage2.use_prototypes=false", "stage2.use_temporal=false", "stage2.use_skeleton=false"]
@@ -77,13 +77,13 @@ def test_stage_2_starts_from_both_towers_of_stage_1(after_stage1):
     path = after_stage1 / "models/tiny/stage1.safetensors"
     state, _ = load(path)
     model = model_of(after_stage1)
-    Stage1Hook(str(path)).before_train(FakeRunner(model))
+    TowersHook(str(path)).before_train(FakeRunner(model))
     for name, value in model.state_dict().items():
         if name.startswith(("visual.", "skeleton.")):
             assert torch.equal(value, state[name])
     resumed = model_of(after_stage1)
     before = resumed.visual.proj.weight.clone()
-    Stage1Hook(str(path)).before_train(FakeRunner(resumed, epoch=1))
+    TowersHook(str(path)).before_train(FakeRunner(resumed, epoch=1))
     assert torch.equal(resumed.visual.proj.weight, before)
 
 

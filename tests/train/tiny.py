@@ -17,7 +17,7 @@ FRAMES = 6
 KNOBS = {
     "stage1": {
         "identities": 2, "clips": 2, "clip_frames": 4, "epochs": 3, "seed": 0,
-        "lr": 1e-3, "warmup_lr": 1e-4, "warmup_epochs": 2,
+        "lr": 1e-3, "warmup_lr": 1e-4, "warmup_epochs": 2, "skeleton_epochs": 0,
     },
     "stage2": {
         "identities": 2, "clips": 2, "clip_frames": 4, "epochs": 3, "seed": 0,

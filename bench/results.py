@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -208,7 +209,9 @@ class Clone:
 
 def _call(command: list[str], folder: Path | None = None) -> str:
     # Experiments run side by side; threads that wait for each other would take ten times as long.
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    # DVC is that of this Python, whether its environment is activated or not.
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PATH": programs}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if done.returncode:
         log = paths.WORK / "results.log"

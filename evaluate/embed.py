@@ -139,6 +139,7 @@ class Embedding:
             ("tracklets", len(self.data.table)),
             ("clips", len(self.data)),
             ("frames of a tracklet", self.knobs.frames),
+            ("described by", self.stage.params.modality),
             ("weights", self.weights),
             ("features", self.output),
         ]
@@ -224,6 +225,7 @@ class Embedding:
             "dataset": self.stage.dataset,
             "fingerprint": self.fingerprint,
             "frames": self.knobs.frames,
+            "modality": self.stage.params.modality,
         }
         table = table.cast(schema.with_metadata(table.schema, **metadata))
         with paths.write_atomic(path) as temporary:

@@ -79,6 +79,10 @@ class Training:
             ("device", "cuda" if torch.cuda.is_available() else "cpu"),
             ("weights", self.output),
         ]
+        if self.before:
+            epochs = self.before.config["train_cfg"]["max_epochs"]
+            state = "done" if self.before.is_done() else f"{epochs} epochs"
+            rows.insert(2, ("first " + self.before.config["model"]["type"], state))
         console.table(f"{self.stage.name} of {self.stage.dataset}", ("what", "value"), rows)
 
     def train(self, about: Config, then: str | None = None, data: Config | None = None) -> None:

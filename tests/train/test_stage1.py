@@ -119,6 +119,11 @@ def test_the_run_of_the_skeleton_encoder_is_made_once(project, capsys):
     train("stage1.skeleton_epochs=2")
     assert file.stat().st_mtime_ns == made
     assert "SkeletonModel" not in capsys.readouterr().out
+    train("stage1.skeleton_epochs=2", dry_run=True)
+    train("stage1.skeleton_epochs=3", dry_run=True)
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["first", "SkeletonModel", "done"] in printed
+    assert ["first", "SkeletonModel", "3", "epochs"] in printed
     train("stage1.skeleton_epochs=3")
     assert len(list(project.glob("work/skeleton/tiny/*/weights.safetensors"))) == 2
 

@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from queue import Queue
 from threading import Lock
@@ -97,17 +96,9 @@ TRIALS = {
         "uniformed",
         [*_ALONE, "stage1.skeleton.face_front=false"],
     ),
-    "skeleton only, as short a training as the others": (
-        "uniformed",
-        [*_ALONE, "stage2.epochs=14", "stage2.milestones=[9,12]"],
-    ),
     "full, true skeletons, distilled ten times as hard": (
         "uniformed",
         [*_FULL, *_TRUTH, "stage2.distill_weight=10"],
-    ),
-    "full, true skeletons, stage 1 three times as long": (
-        "uniformed",
-        [*_FULL, *_TRUTH, "stage1.epochs=36"],
     ),
     "skeleton only, true skeletons, joints alone": (
         "uniformed, shared bodies",
@@ -148,17 +139,16 @@ def overrides(cell: Cell) -> list[str]:
 def groups(seeds: int) -> list[list[Cell]]:
     """Return all cells in the order to train them.
 
-    Those of a group have stage 1 in common, and run one after the other. The upper bounds of
-    further seeds come last.
+    Those of a group have stage 1 in common, and run one after the other. Upper bounds and trials
+    have one seed.
     """
-    shared = sorted(
-        product(range(seeds), (False, True), WORLDS), key=lambda group: group[1] and group[0] > 0
-    )
     found = {
         (seed, is_true, world): [
             (world, name, seed) for name in VARIANTS if ("true" in name) == is_true
         ]
-        for seed, is_true, world in shared
+        for seed in range(seeds)
+        for is_true in ((False, True) if seed == 0 else (False,))
+        for world in WORLDS
     }
     for name, (world, _) in TRIALS.items():
         found[0, "true" in name, world].append((world, name, 0))
@@ -263,7 +253,7 @@ def write(found: dict[str, Scores]) -> None:
     rewrite("trials", trials(found), PAGE)
 
 
-Seeds = Annotated[int, typer.Option(help="Seeds of training, 0 and upwards.")]
+Seeds = Annotated[int, typer.Option(help="Seeds of training; upper bounds have one.")]
 Jobs = Annotated[int, typer.Option(help="Experiments that run side by side.")]
 Only = Annotated[str, typer.Option(help="Only cells whose name contains this.")]
 

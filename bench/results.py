@@ -139,15 +139,14 @@ def overrides(cell: Cell) -> list[str]:
 def groups(seeds: int) -> list[list[Cell]]:
     """Return all cells in the order to train them.
 
-    Those of a group have stage 1 in common, and run one after the other. Upper bounds and trials
-    have one seed.
+    Those of a group have stage 1 in common, and run one after the other. Trials have one seed.
     """
     found = {
         (seed, is_true, world): [
             (world, name, seed) for name in VARIANTS if ("true" in name) == is_true
         ]
         for seed in range(seeds)
-        for is_true in ((False, True) if seed == 0 else (False,))
+        for is_true in (False, True)
         for world in WORLDS
     }
     for name, (world, _) in TRIALS.items():
@@ -253,7 +252,7 @@ def write(found: dict[str, Scores]) -> None:
     rewrite("trials", trials(found), PAGE)
 
 
-Seeds = Annotated[int, typer.Option(help="Seeds of training; upper bounds have one.")]
+Seeds = Annotated[int, typer.Option(help="Seeds of training.")]
 Jobs = Annotated[int, typer.Option(help="Experiments that run side by side.")]
 Only = Annotated[str, typer.Option(help="Only cells whose name contains this.")]
 

@@ -86,31 +86,37 @@ VARIANTS = {
     ],
 }
 
-# What else was tried, each in one world and with one seed.
+# What else was tried, with one seed: in which world, from which variant, and what it changes there.
 TRIALS = {
-    "full, skeletons at test too, their encoder not taught before stage 1": (
+    "skeleton encoder not taught before stage 1": (
         "uniformed",
-        [*_BOTH, "stage1.skeleton_epochs=0"],
+        "full, skeletons at test too",
+        "stage1.skeleton_epochs=0",
     ),
-    "skeleton only, not turned to the front": (
+    "not turned to the front": (
         "uniformed",
-        [*_ALONE, "stage1.skeleton.face_front=false"],
+        "skeleton only",
+        "stage1.skeleton.face_front=false",
     ),
-    "full, true skeletons, distilled ten times as hard": (
+    "distilled ten times as hard": (
         "uniformed",
-        [*_FULL, *_TRUTH, "stage2.distill_weight=10"],
+        "full, true skeletons",
+        "stage2.distill_weight=10",
     ),
-    "skeleton only, true skeletons, joints alone": (
+    "joints alone": (
         "uniformed, shared bodies",
-        [*_ALONE, *_TRUTH, "stage1.skeleton.inputs=[xyz]"],
+        "skeleton only, true skeletons",
+        "stage1.skeleton.inputs=[xyz]",
     ),
-    "skeleton only, true skeletons, inputs not normalised": (
+    "inputs not normalised": (
         "uniformed, shared bodies",
-        [*_ALONE, *_TRUTH, "stage1.skeleton.input_norm=false"],
+        "skeleton only, true skeletons",
+        "stage1.skeleton.input_norm=false",
     ),
-    "skeleton only, true skeletons, no attention along time": (
+    "no attention along time": (
         "uniformed, shared bodies",
-        [*_ALONE, *_TRUTH, "stage1.skeleton.temporal_layers=0"],
+        "skeleton only, true skeletons",
+        "stage1.skeleton.temporal_layers=0",
     ),
 }
 
@@ -132,8 +138,8 @@ def overrides(cell: Cell) -> list[str]:
     """Return what the experiment of a cell changes in params.yaml."""
     world, variant, seed = cell
     seeds = [f"stage1.seed={seed}", f"stage2.seed={seed}"]
-    parts = TRIALS[variant][1] if variant in TRIALS else VARIANTS[variant]
-    return [*SETTING, *WORLDS[world], *parts, *seeds]
+    _, base, *changes = TRIALS.get(variant, (world, variant))
+    return [*SETTING, *WORLDS[world], *VARIANTS[base], *changes, *seeds]
 
 
 def groups(seeds: int) -> list[list[Cell]]:
@@ -149,8 +155,8 @@ def groups(seeds: int) -> list[list[Cell]]:
         for is_true in (False, True)
         for world in WORLDS
     }
-    for name, (world, _) in TRIALS.items():
-        found[0, "true" in name, world].append((world, name, 0))
+    for name, (world, base, _) in TRIALS.items():
+        found[0, "true" in base, world].append((world, name, 0))
     return list(found.values())
 
 
@@ -224,12 +230,16 @@ def table(found: dict[str, Scores]) -> str:
 
 
 def trials(found: dict[str, Scores]) -> str:
-    """Return the Markdown table of what else was tried."""
-    rows = [
-        f"| {name} | {world} | {_summary(found, world, name)} |"
-        for name, (world, _) in TRIALS.items()
-    ]
-    return "\n".join(["| | world | |", "|---|---|---:|", *rows])
+    """Return the Markdown table of what else was tried, beside the variant with the same seed."""
+    lines = ["| tried | in | world | with it | without |", "|---|---|---|---:|---:|"]
+    for name, (world, base, _) in TRIALS.items():
+        with_it, without = (_one(found.get(key((world, variant, 0)))) for variant in (name, base))
+        lines.append(f"| {name} | {base} | {world} | {with_it} | {without} |")
+    return "\n".join(lines)
+
+
+def _one(scores: Scores | None) -> str:
+    return f"{100 * scores['mAP']:.1f} ({100 * scores['rank1']:.1f})" if scores else "not run"
 
 
 def _summary(found: dict[str, Scores], world: str, variant: str) -> str:

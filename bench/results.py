@@ -93,11 +93,7 @@ TRIALS = {
         "full, skeletons at test too",
         "stage1.skeleton_epochs=0",
     ),
-    "not turned to the front": (
-        "uniformed",
-        "skeleton only",
-        "stage1.skeleton.face_front=false",
-    ),
+    "not turned to the front": ("uniformed", "skeleton only", "stage1.skeleton.face_front=false"),
     "distilled ten times as hard": (
         "uniformed",
         "full, true skeletons",

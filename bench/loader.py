@@ -26,8 +26,8 @@ def render(folder: Path) -> list[list[Path]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from extract.walker_clip import film, scene
-    from extract.walker_person import stranger
+    from extract.walkers.clip import film, scene
+    from extract.walkers.person import stranger
 
     rows, files = [], []
     for pid in range(PEOPLE):
@@ -61,8 +61,8 @@ def render(folder: Path) -> list[list[Path]]:
 
 def ours(folder: Path, changes: Sequence[dict] = ()) -> Callable[[], object]:
     """Return what loads one clip of every tracklet from the shards, and changes it as asked."""
-    from train.data import ClipDataset
-    from train.sampler import Draw
+    from train.data.clips import ClipDataset
+    from train.data.sampler import Draw
 
     data = ClipDataset(str(folder / "data/shards/bench"), CLIP, (256, 128), changes)
     return lambda: [data[Draw(index, (0, 0, index))] for index in range(len(data))]

@@ -66,7 +66,7 @@ def random_weights(config: str) -> Callable[[Path], None]:
     """Return a function that writes random weights of a model of MMPose's model zoo."""
     from safetensors.torch import save_file
 
-    from extract import models
+    from extract.engine import models
 
     path = Path(find_spec("mmpose").origin).parent / ".mim" / config
     path = path if path.exists() else ROOT / config
@@ -101,8 +101,8 @@ def _make_frames(count: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from extract.walker_clip import film, scene
-    from extract.walker_person import stranger
+    from extract.walkers.clip import film, scene
+    from extract.walkers.person import stranger
     from pipeline.schema import INDEX, with_metadata
 
     rng = np.random.default_rng(0)
@@ -132,8 +132,8 @@ def warm(stage: Stage, plan: Callable[[Stage], Any]) -> Iterator[Callable[[], fl
 
     It returns frames per second from the first file read to the last one written.
     """
-    from extract import cluster
-    from extract.chunks import ChunkStore
+    from extract.engine import cluster
+    from extract.engine.chunks import ChunkStore
 
     job = plan(stage)
     name = f"{stage.name}-{job.fingerprint}"
@@ -163,7 +163,7 @@ def stock(config: Path) -> Callable[[bool, int], float]:
 
     It takes whether to use the flip test, and torch's threads.
     """
-    from extract import models
+    from extract.engine import models
 
     models.import_mmpose()
     import torch
@@ -204,8 +204,8 @@ def _network(config: Path) -> Callable[[], object]:
     """Return a function that runs the network on a batch, on one core, as a worker would run it."""
     import torch
 
-    from extract import models
-    from extract.estimator import Estimator
+    from extract.engine import models
+    from extract.pose2d.estimator import Estimator
 
     models.keep_memory()
     models.set_threads(1)
@@ -229,8 +229,8 @@ def _speed(precision: str, opponents: list[str]) -> dict[str, Case]:
         knobs = stage.params.pose2d.model_copy(update={"precision": precision})
         runtime = stage.params.runtime.model_copy(update={"workers": cores})
         params = stage.params.model_copy(update={"pose2d": knobs, "runtime": runtime})
-        from extract import pose2d
-        from extract.spec import load
+        from extract.engine.spec import load
+        from extract.pose2d import plan as pose2d
 
         config = load("bench").config("estimator").absolute()
         speeds: dict[str, Callable[[], float]] = {}
@@ -258,8 +258,8 @@ def _memory(frames: int) -> None:
     """Run the stage with a small network, scheduler and worker in this very process."""
     from distributed import LocalCluster
 
-    from extract import pose2d
-    from extract.engine import extract
+    from extract.engine.job import extract
+    from extract.pose2d import plan as pose2d
 
     with (
         project(frames) as stage,
@@ -292,7 +292,7 @@ def main(
     json_file: Json = None,
 ) -> None:
     """Compare the 2D stage with MMPose's own inferencer; each case takes a few minutes."""
-    from extract.models import fast_bfloat16
+    from extract.engine.models import fast_bfloat16
 
     precisions = ("float32", "bfloat16") if fast_bfloat16("cpu") else ("float32",)
     known = [f"{precision}-{name}" for precision in precisions for name in LABELS] + ["memory"]

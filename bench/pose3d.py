@@ -28,8 +28,8 @@ def write_joints(stage: Stage) -> None:
     """Write a pose2d table of random joints for all frames of the index."""
     import pyarrow.parquet as pq
 
-    from extract import pose2d_work, tables
-    from pipeline import paths
+    from extract.pose2d import work as pose2d_work
+    from pipeline import paths, tables
     from pipeline.schema import with_metadata
 
     keys = tables.explode(pq.read_table(paths.index_file(stage.dataset)))
@@ -47,7 +47,7 @@ def write_joints(stage: Stage) -> None:
 
 def stock(config: Path) -> Any:
     """Return a function that lifts frames one by one with MMPose's lifter, in frames/s."""
-    from extract import models
+    from extract.engine import models
 
     models.import_mmpose()
     import torch
@@ -82,8 +82,8 @@ def stock(config: Path) -> Any:
 
 def main(json_file: Json = None) -> None:
     """Compare the 3D stage with MMPose's own lifting."""
-    from extract import pose3d
-    from extract.spec import load
+    from extract.engine.spec import load
+    from extract.pose3d import plan as pose3d
 
     cores = len(os.sched_getaffinity(0))
     ours: list[float] = []

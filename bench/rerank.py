@@ -74,7 +74,7 @@ def _features() -> tuple[np.ndarray, np.ndarray]:
 
 def ours() -> np.ndarray:
     """Re-rank with sparse matrices."""
-    from evaluate.rerank import rerank
+    from evaluate.score.rerank import rerank
 
     return rerank(*_features(), K1, K2, LAMBDA)
 

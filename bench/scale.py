@@ -74,8 +74,8 @@ def pictures() -> list[bytes]:
     """Render the JPEGs that all frames are copies of."""
     import cv2
 
-    from extract.walker_clip import film, scene
-    from extract.walker_person import stranger
+    from extract.walkers.clip import film, scene
+    from extract.walkers.person import stranger
 
     made = []
     for number in range(PICTURES // CLIP):

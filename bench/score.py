@@ -13,8 +13,8 @@ from bench.measure import (
     finish,
 )
 from evaluate.distances import CosineDistances
-from evaluate.metrics import Ids, cmc_and_map
 from pipeline.cli import run
+from pipeline.ranking import Ids, cmc_and_map
 
 CHANNELS = 512
 MARS = (1980, 11310)

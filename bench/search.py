@@ -14,8 +14,8 @@ import pyarrow as pa
 import typer
 
 from bench.measure import Json, clustered_features, compare_seconds, finish
-from evaluate.gallery import Album
-from evaluate.known import Entry, Gallery
+from evaluate.ranked import Album
+from evaluate.search.gallery import Entry, Gallery
 from pipeline.cli import run
 
 GALLERY, CHANNELS, PERSONS, TOP = 10_000, 1280, 636, 10

@@ -58,7 +58,7 @@ def retrieve(xyz: np.ndarray, shards: "Shards") -> tuple[float, float]:
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    from evaluate.metrics import Ids, cmc_and_map
+    from pipeline.ranking import Ids, cmc_and_map
 
     table, edges = shards.tracklets, np.array(shards.layout.edges)
     ends = (table["first"] + table["length"]).tolist()
@@ -83,9 +83,9 @@ def retrieve(xyz: np.ndarray, shards: "Shards") -> tuple[float, float]:
 
 def lifted(xy_px: np.ndarray, shards: "Shards", model: str) -> np.ndarray:
     """Lift 2D joints `(F, 17, 2)`, all certain, as the stage pose3d would."""
-    from extract.lifter import Lifter
-    from extract.normalise import normalise
-    from extract.spec import load
+    from extract.engine.spec import load
+    from extract.pose3d.lifter import Lifter
+    from extract.pose3d.normalise import normalise
 
     folder, lifter = paths.weights_dir(model), load(model).lifter
     lift = Lifter(folder / lifter.config, folder / lifter.checkpoint, lifter.input, "cpu")

@@ -15,7 +15,7 @@ from bench.measure import Json, compare_seconds, finish
 from pipeline.cli import run
 
 if TYPE_CHECKING:
-    from train.model import Stage1Model
+    from train.models.base import Stage1Model
 
 # The paper's towers and clips. What the weights are makes no difference to the time.
 VISUAL = {"type": "VitEncoder"}
@@ -30,7 +30,7 @@ def train(model: "Stage1Model", data: Any) -> None:
     import torch
     from torch.utils.data import DataLoader
 
-    from train.sampler import Draw
+    from train.data.sampler import Draw
 
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     draws = [Draw(place % len(data), (0, 0, place)) for place in range(BATCH)]
@@ -44,9 +44,9 @@ def train(model: "Stage1Model", data: Any) -> None:
 
 def main(json_file: Json = None) -> None:
     """Compare a batch of cached features with one that runs the frozen encoder."""
-    from train.cache import FeatureDataset
-    from train.data import ClipDataset
-    from train.model import Stage1Model
+    from train.data.clips import ClipDataset
+    from train.data.features import FeatureDataset
+    from train.models.base import Stage1Model
 
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         folder = Path(name)

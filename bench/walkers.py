@@ -13,8 +13,8 @@ CLIPS, FRAMES, RUNS = 8, 20, 3
 
 def film_clips() -> None:
     """Render and encode 160 frames in this process, on one core."""
-    from extract.walker_clip import film, scene
-    from extract.walker_person import stranger
+    from extract.walkers.clip import film, scene
+    from extract.walkers.person import stranger
 
     for seed in range(CLIPS):
         rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def film_with_pillow() -> None:
             draw.polygon([tuple(xy) for xy in corner.tolist()], fill=tuple(colour))
         canvas[:] = np.asarray(image)
 
-    with patch("extract.walker_clip.fill", fill):
+    with patch("extract.walkers.clip.fill", fill):
         film_clips()
 
 

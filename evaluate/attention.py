@@ -32,7 +32,7 @@ def main(
     Example: python -m evaluate.attention --dataset walkers --tracklet 0001C1T0001
     """
     stage = start("attention", dataset, overrides, 0, False, verbose, quiet)
-    from evaluate.query import Embedder
+    from evaluate.search.query import Embedder
     from pipeline.errors import PipelineError
     from shards import draw
     from shards.read import Shards, decode

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from train.data import TestDataset
+    from train.data.clips import TestDataset
 
 CHUNK = 512
 BATCH = 32
@@ -73,11 +73,11 @@ class Embedding:
             PipelineError: If stage 2 has not run, or was trained with other settings.
         """
         from shards.read import Shards
-        from train.checkpoint import load
-        from train.data import TestDataset
-        from train.processes import choose_device
-        from train.run import digest
+        from train.data.clips import TestDataset
+        from train.run.processes import choose_device
+        from train.run.training import digest
         from train.stage2 import configure
+        from train.weights.checkpoint import load
 
         choose_device(stage.params.runtime.device)
         self.stage, self.knobs = stage, stage.params.embed
@@ -171,7 +171,7 @@ class Embedding:
         import torch
 
         from pipeline.registry import MODELS
-        from train.checkpoint import load_part
+        from train.weights.checkpoint import load_part
 
         config = json.loads(json.dumps(self._config["model"]))
         if is_trained and "visual" in config:

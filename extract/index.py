@@ -132,7 +132,7 @@ def find_parser(name: str) -> ModuleType:
         raise PipelineError(
             f"params.yaml: {name!r} is no dataset format. {did_you_mean(name, known)}"
         )
-    return importlib.import_module(f"extract.{name}")
+    return importlib.import_module(f"extract.datasets.{name}")
 
 
 def check_root(root: Path, parser: ModuleType) -> None:

@@ -12,7 +12,7 @@ from pipeline import cli, console, paths
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
-    from extract.spec import File, Spec
+    from extract.engine.spec import File, Spec
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30
@@ -28,7 +28,7 @@ def main(
 ) -> None:
     """Fit, download or link the weights of a pose model."""
     cli.set_output(verbose, quiet)
-    from extract import spec as specs
+    from extract.engine import spec as specs
     from pipeline.params import load
 
     spec = specs.load(model)
@@ -38,7 +38,7 @@ def main(
         return
     folder.mkdir(parents=True, exist_ok=True)
     if spec.source == "fit":
-        from extract.fit import fit
+        from extract.fit.fit import fit
 
         fit(folder, load())
     else:
@@ -54,7 +54,7 @@ def _names(spec: "Spec") -> str:
 
 
 def _check(path: Path, file: "File", spec: "Spec") -> None:
-    from extract.spec import sha256
+    from extract.engine.spec import sha256
 
     if file.sha256 and not sha256(path).startswith(file.sha256):
         raise PipelineError(

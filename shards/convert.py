@@ -111,7 +111,7 @@ def _export(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
 
     from pipeline import schema
     from shards.columns import joints
-    from shards.join import by_tracklet
+    from shards.write.join import by_tracklet
 
     files = sorted(paths.pose3d_dir(dataset).glob("*.parquet"))
     if not files:
@@ -155,8 +155,8 @@ def _write_json(files: list[Path], xyz: "np.ndarray", table: "pa.Table") -> None
 def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]]) -> int:
     import pyarrow.parquet as pq
 
-    from extract.chunks import ChunkStore, cut, write_chunk
-    from extract.spec import sha256
+    from extract.engine.chunks import ChunkStore, cut, write_chunk
+    from extract.engine.spec import sha256
     from pipeline.lock import locked
 
     if not folder.is_dir():
@@ -200,8 +200,8 @@ def _read(
     import numpy as np
     import pyarrow as pa
 
-    from extract.tables import assemble, explode, fixed_lists
     from pipeline.schema import POSE3D, Status
+    from pipeline.tables import assemble, explode, fixed_lists
 
     found: list[tuple[Any, int, bool]] = []
     for name in names:

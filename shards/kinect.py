@@ -153,8 +153,8 @@ def _rows(recording: "Recording", parser: ModuleType) -> "pa.Table":
     import pyarrow as pa
 
     from extract.kinect import centred
-    from extract.tables import assemble, explode, fixed_lists
     from pipeline.schema import INDEX, Status, shard
+    from pipeline.tables import assemble, explode, fixed_lists
 
     tracklets = recording.tracklets(parser.TRAIN_STEP)
     keys = explode(pa.Table.from_pylist([one._asdict() for one in tracklets], INDEX))

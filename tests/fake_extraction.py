@@ -99,8 +99,8 @@ def spoil(made: Extracted, row: int, status: Status) -> None:
 def write_shards_of(dataset: str = "fake", **knobs: object) -> None:
     """Run the stage that writes shards, inside this process."""
     from pipeline.cli import start
-    from shards.join import write_shards
-    from shards.plan import plan_shards
+    from shards.write.join import write_shards
+    from shards.write.plan import plan_shards
 
     overrides = [f"shards.{name}={value}".lower() for name, value in knobs.items()]
     stage = start("shards", dataset, overrides, 0, False, False, True)

@@ -11,7 +11,7 @@ from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbos
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
-    from train.run import Training
+    from train.run.training import Training
 
 
 def main(
@@ -45,8 +45,8 @@ def main(
 def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
     from pipeline.compose import compose
-    from train.processes import choose_device
-    from train.run import Training, build_dataset, report_dir, shard_files, weight_files
+    from train.run.processes import choose_device
+    from train.run.training import Training, build_dataset, report_dir, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
     config = compose("stage1", stage.params)
@@ -87,7 +87,7 @@ def alone(stage: Stage, config: dict[str, Any], shards: tuple[Path, ...]) -> "Tr
         shards: The training shards.
     """
     from pipeline.params import merge
-    from train.run import Training, build_dataset, digest
+    from train.run.training import Training, build_dataset, digest
 
     changes = config.pop("skeleton_run")
     epochs = stage.params.stage1.skeleton_epochs
@@ -105,8 +105,8 @@ def features(training: "Training") -> dict[str, Any] | None:
     """Return the data set of cached features where the visual encoder is frozen."""
     if training.stage.params.stage1.train_visual:
         return None
-    from train.cache import cached_features
-    from train.processes import first_process_first
+    from train.data.features import cached_features
+    from train.run.processes import first_process_first
 
     with first_process_first():
         file = cached_features(training.stage, training.config, training.inputs)

@@ -11,7 +11,7 @@ from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbos
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
-    from train.run import Training
+    from train.run.training import Training
 
 
 def main(
@@ -44,8 +44,8 @@ def main(
 
 def prepare(stage: Stage) -> "Training":
     """Compose the run and check that it can work."""
-    from train.processes import choose_device
-    from train.run import Training, build_dataset, report_dir, shard_files, weight_files
+    from train.run.processes import choose_device
+    from train.run.training import Training, build_dataset, report_dir, shard_files, weight_files
 
     choose_device(stage.params.runtime.device)
     knobs, config = stage.params.stage2, configure(stage)
@@ -110,7 +110,7 @@ def classes(config: dict[str, Any]) -> int:
 
 
 def _check_stage1(stage: Stage, weights: Any) -> None:
-    from train.checkpoint import load
+    from train.weights.checkpoint import load
 
     if not weights.exists():
         raise PipelineError(

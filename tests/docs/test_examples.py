@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.docs.pages import to_run
-from tests.evaluate.test_search import PEOPLE, folder_of, publish_model, video_of
+from tests.evaluate.search.test_search import PEOPLE, folder_of, publish_model, video_of
 from tests.fake_extraction import Extracted, write_shards_of
 
 

@@ -8,10 +8,10 @@ import torch
 
 from evaluate import embed
 from evaluate.distances import CosineDistances
-from evaluate.features import read_features
-from evaluate.metrics import cmc_and_map
+from evaluate.score.features import read_features
 from pipeline import schema
 from pipeline.errors import PipelineError
+from pipeline.ranking import cmc_and_map
 from pipeline.schema import Status
 from tests.train.tiny import rows, spoil, write_project, write_shards
 from train import stage1, stage2

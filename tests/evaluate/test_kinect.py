@@ -8,16 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from evaluate import embed, score
+from evaluate import embed
 from evaluate.distances import CosineDistances
-from evaluate.features import read_features
-from evaluate.metrics import cmc_and_map
+from evaluate.score import run as score
+from evaluate.score.features import read_features
 from pipeline.params import merge
+from pipeline.ranking import cmc_and_map
 from shards import kinect
 from tests.conftest import ROOT
 from tests.fake_kinect import MAKERS
 from train import stage2
-from train.checkpoint import load
+from train.weights.checkpoint import load
 
 PEOPLE = tuple(range(1, 9))
 TINY = {

@@ -17,8 +17,7 @@ from extract.index import build_index
 from pipeline.cli import Stage
 from pipeline.params import load
 from pipeline.schema import INDEX, check, with_metadata
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from extract import models
+    from extract.engine import models
 
     folder = tmp_path_factory.mktemp("tiny")
     for name, config in {"pose2d": TINY_ESTIMATOR, "pose3d": TINY_LIFTER}.items():

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from extract import spec
-from extract.lifter import Lifter
-from extract.normalise import normalise, pose_height, towards_root
-from extract.pose_metrics import mpjpe, procrustes
-from extract.walker_clip import film, scene
-from extract.walker_person import stranger
+from extract.engine import spec
+from extract.pose3d.lifter import Lifter
+from extract.pose3d.normalise import normalise, pose_height, towards_root
+from extract.walkers.clip import film, scene
+from extract.walkers.person import stranger
+from pipeline.pose_metrics import mpjpe, procrustes
 from pipeline.skeleton import COCO17, H36M17
 from tests.conftest import ROOT
 

@@ -9,8 +9,7 @@ import pytest
 from extract.index import FORMATS, find_parser
 from extract.tracklets import Reading, Tracklet, write_index
 from pipeline.errors import PipelineError
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 import hashlib
 import http.server
 import threading
-from pathlib import Path
 
 import pytest
 
-from extract import spec, weights
+from extract import weights
+from extract.engine import spec
 from pipeline.errors import PipelineError
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTENT = bytes(range(256)) * 2000
 
 

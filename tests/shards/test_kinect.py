@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from evaluate.score import find_rules
+from evaluate.score.run import find_rules
 from extract.index import SKELETON_FORMATS
 from pipeline import schema
 from pipeline.errors import PipelineError
@@ -18,7 +18,7 @@ from shards.read import Shards
 from tests.conftest import ROOT
 from tests.fake_kinect import MAKERS, tracked, walk
 from train import stage1, stage2
-from train.data import ClipDataset
+from train.data.clips import ClipDataset
 
 
 @pytest.fixture

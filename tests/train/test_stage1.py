@@ -7,7 +7,7 @@ from pipeline.cli import start
 from pipeline.errors import PipelineError
 from tests.train.tiny import rows, write_project
 from train import stage1
-from train.checkpoint import load
+from train.weights.checkpoint import load
 
 OUTPUT = "models/tiny/stage1.safetensors"
 

@@ -7,9 +7,9 @@ import torch
 from pipeline.errors import PipelineError
 from tests.train.tiny import rows, write_project
 from train import stage1, stage2
-from train.checkpoint import load
-from train.data import ClipDataset
-from train.hooks import TowersHook, prototypes
+from train.data.clips import ClipDataset
+from train.run.hooks import TowersHook, prototypes
+from train.weights.checkpoint import load
 
 OUTPUT = "models/tiny/stage2.safetensors"
 BASELINE = ["stage2.use_prototypes=false", "stage2.use_temporal=false", "stage2.use_skeleton=false"]
@@ -142,7 +142,7 @@ def test_averaged_weights_are_published_and_survive_a_resume(after_stage1):
 
 
 def test_curves_for_tensorboard_need_tensorboard(after_stage1, monkeypatch):
-    monkeypatch.setattr("train.run.find_spec", lambda name: None)
+    monkeypatch.setattr("train.run.training.find_spec", lambda name: None)
     with pytest.raises(PipelineError, match="pip install tensorboard"):
         train("runtime.tensorboard=true")
 

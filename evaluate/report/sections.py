@@ -1,0 +1,277 @@
+"""The sections of a report. Each reads its own files, and is empty where they do not exist."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from evaluate.ranked import Album, Ranked, choose, shorten
+from evaluate.report import charts
+from evaluate.report.page import chart, folded, grid, image, paragraph, table, value
+from pipeline import paths
+from pipeline.schema import Status
+from shards import draw, quality
+from shards.read import Shards
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+_MEASURES = {
+    "mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "rank20": "Rank-20",
+    "mINP": "mINP", "mAP_trapezoid": "mAP, trapezoid",
+}  # fmt: skip
+_BASELINES = {
+    "random": "random features",
+    "untrained": "untrained model",
+    "colour": "colours of the clothes",
+}
+
+
+def scores(metrics: dict[str, Any]) -> str:
+    """Return the headline: scores with intervals, re-ranked, beside the baselines."""
+    columns = {"model": metrics, "model, re-ranked": metrics.get("reranked")}
+    columns |= {f"{rule} clothes": found for rule, found in metrics.get("clothes", {}).items()}
+    columns |= {
+        _BASELINES.get(name, name): found for name, found in metrics.get("baselines", {}).items()
+    }
+    columns = {name: found for name, found in columns.items() if found}
+    intervals, deviations = metrics.get("interval95", {}), metrics.get("std", {})
+    rows = []
+    for key, name in _MEASURES.items():
+        row: list[object] = [name]
+        for column, found in columns.items():
+            below = ""
+            if column == "model" and key in intervals:
+                below = "{:.1f} to {:.1f}".format(*(100 * x for x in intervals[key].values()))
+            elif column == "model" and key in deviations:
+                below = f"\N{PLUS-MINUS SIGN} {100 * deviations[key]:.1f}"
+            row.append(value(found[key], below) if key in found else "")
+        rows.append(row)
+    small = (
+        "Small numbers: where 95 % of the averages fall when queries are drawn again (bootstrap)."
+        if intervals
+        else "Small numbers: standard deviation over the random splits."
+    )
+    return (
+        paragraph(f"Protocol: {metrics.get('protocol', 'not stated')}.")
+        + table(("%", *columns), rows)
+        + paragraph(small, "soft")
+    )
+
+
+def curves(folder: Path) -> str:
+    """Return the CMC curve."""
+    file = folder / "cmc.json"
+    if not file.exists():
+        return ""
+    rows = json.loads(file.read_text())
+    names = {"cmc": "model", "reranked": "model, re-ranked"}
+    series = {
+        names.get(name, name): [(row["rank"], row[name]) for row in rows]
+        for name in rows[0]
+        if name != "rank"
+    }
+    lowest = min(share for points in series.values() for _, share in points)
+    y_range = (np.floor(10 * lowest) / 10, 1.0) if lowest < 1 else (0.9, 1.0)
+    caption = "Share of queries with a match among the first so many"
+    return grid(chart(charts.lines(series, "rank", "share of queries", y_range), caption))
+
+
+def cameras(folder: Path) -> str:
+    """Return the matrix of camera pairs: query camera down, gallery camera across."""
+    file = folder / "camera_pairs.json"
+    pairs = json.loads(file.read_text()) if file.exists() else []
+    if not pairs:
+        return ""
+    across = sorted({pair["gallery_camid"] for pair in pairs})
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for pair in pairs:
+        found.setdefault((pair["query_camid"], pair["gallery_camid"]), []).append(pair)
+    rows = []
+    for query in sorted({pair["query_camid"] for pair in pairs}):
+        row: list[object] = [f"camera {query}"]
+        for gallery in across:
+            trials = found.get((query, gallery))
+            if not trials:
+                row.append("")
+                continue
+            mean_ap = float(np.mean([pair["mAP"] for pair in trials]))
+            rank1 = float(np.mean([pair["rank1"] for pair in trials]))
+            queries = sum(pair["queries_scored"] for pair in trials)
+            row.append(value(mean_ap, f"{100 * rank1:.0f}, {queries} queries", mean_ap))
+        rows.append(row)
+    return paragraph(
+        "mAP in % of the queries of one camera (down) against the gallery of one other "
+        "(across); below it Rank-1 and how many queries were scored."
+    ) + table(("query \\ gallery", *(f"camera {camera}" for camera in across)), rows)
+
+
+def by_camera(folder: Path) -> list[dict[str, Any]]:
+    """Return mAP and Rank-1 of the queries of each camera, a row per camera, for `dvc plots`."""
+    file = folder / "per_query.parquet"
+    if not file.exists():
+        return []
+    queries = pq.read_table(file, columns=["camid", "ap", "first_rank"]).to_pandas()
+    queries = queries[queries["ap"].notna()]
+    rows = []
+    for camid, own in queries.groupby("camid"):
+        rank1 = float((own["first_rank"] == 1).mean())
+        rows.append(
+            {
+                "camera": f"camera {camid}",
+                "mAP": round(float(own["ap"].mean()), 6),
+                "rank1": round(rank1, 6),
+                "queries": len(own),
+            }
+        )
+    return rows
+
+
+def ranked_lists(folder: Path, shards: Shards, pictures: Path) -> str:
+    """Draw ranked lists of telling queries into `pictures`, and return them for the page."""
+    file = folder / "per_query.parquet"
+    if not file.exists():
+        return ""
+    queries = pq.read_table(file)
+    ap = queries["ap"].to_numpy().astype(float)
+    album = Album(shards)
+    parts = [
+        paragraph(
+            "A query (violet) and its nearest gallery tracklets with their distances. Green: the "
+            "same person. Red: somebody else. Grey: left out by the protocol, as the same person "
+            "in the same camera is. Below each, its skeleton; left is orange, right is blue."
+        )
+    ]
+    for name, at in choose(ap).items():
+        row = queries.slice(at, 1).to_pylist()[0]
+        query = Ranked(row["tracklet"], row["pid"], row["camid"], 0.0, False, False)
+        nearest = shorten(nearest_of(row))
+        picture = album.ranked_list(query, nearest)
+        with paths.write_atomic(pictures / f"{name}.png") as temporary:
+            temporary.write_bytes(draw.png(picture))
+        title = name.replace("-", " ").capitalize()
+        caption = f"{title}: {row['tracklet']}, AP {100 * ap[at]:.1f} %"
+        said = f"{caption}; first match at rank {row['first_rank']}"
+        parts.append(image(draw.jpeg(picture), "jpeg", said, said))
+    return "".join(parts)
+
+
+def nearest_of(row: dict[str, Any]) -> list[Ranked]:
+    """Return the ranked list of one row of per_query.parquet, without the query itself."""
+    columns = ("gallery", "gallery_pid", "gallery_camid", "distance", "is_match", "is_junk")
+    nearest = [Ranked(*one) for one in zip(*(row[name] for name in columns), strict=True)]
+    return [one for one in nearest if one.tracklet != row["tracklet"]]
+
+
+def training(folder: Path) -> str:
+    """Return loss and validation curves of both stages, and the sizes of their models."""
+    parts, models = [], []
+    for stage in ("stage1", "stage2"):
+        title = stage.replace("stage", "Stage ")
+        found = dict(_read_curves(folder / stage / "plots" / "metrics"))
+        groups: dict[str, dict[str, charts.Points]] = {"loss": {}, "accuracy and scores": {}}
+        for name, points in found.items():
+            if name in ("lr", "temperature"):
+                continue
+            groups["loss" if name.startswith("loss") else "accuracy and scores"][name] = points
+        for group, series in groups.items():
+            if series:
+                parts.append(chart(charts.lines(series, "epoch", group), f"{title}: {group}"))
+        file = folder / stage / "metrics.json"
+        model = json.loads(file.read_text()).get("model", {}) if file.exists() else {}
+        if model:
+            rows = [(name.replace("_", " "), f"{number:,}") for name, number in model.items()]
+            models.append(chart(table(("", ""), rows), f"{title}: model"))
+    return grid(*parts, *models)
+
+
+def _read_curves(folder: Path) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    for file in sorted(folder.rglob("*.tsv")):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        with file.open() as opened:
+            rows = list(csv.DictReader(opened, delimiter="\t"))
+        column = (
+            next(c for c in reversed(rows[0]) if c not in ("step", "timestamp")) if rows else ""
+        )
+        yield name, [(float(row["step"]), float(row[column])) for row in rows]
+
+
+def poses(shards: Shards, params: "Params", dataset: str) -> str:
+    """Return what is known about the skeletons, against the truth where there is one."""
+    counts = quality.counts(shards)
+    names = [column.replace("_", " ") for column in counts.columns]
+    rows = [(split, *row) for split, row in zip(counts.index, counts.to_numpy(), strict=True)]
+    parts = [table(("split", *names), rows)]
+    measured = _pose_models(params, dataset)
+    file = quality.truth_file(shards)
+    if file:
+        found = quality.against_truth(shards, quality.Truth(shards, file))
+        measured = dict(_flat(found, "these shards: ")) | measured
+    if measured:
+        shown = [(name, f"{number:.4g}") for name, number in measured.items()]
+        parts.append(chart(table(("", "value"), shown), "Measured against ground truth"))
+    said = (
+        f"{100 * (np.asarray(shards.status) == Status.OK).mean():.2f} % of {len(shards):,} frames "
+        "have a skeleton that counts. A bone keeps its length, so whatever varies is error: a "
+        "measure that needs no truth."
+    )
+    return paragraph(said) + "".join(parts) + grid(*_pose_charts(shards))
+
+
+def _pose_charts(shards: Shards) -> list[str]:
+    score = shards.score[np.isfinite(shards.score)]
+    heights, edges = np.histogram(score, np.linspace(0, 1, 41))
+    per_camera = {f"camera {c}": 100 * s for c, s in quality.bad_by_camera(shards).items()}
+    bones = {name: 100 * number for name, number in quality.bone_stability(shards).items()}
+    return [
+        chart(charts.histogram(heights, edges, "score", "joints"), "Scores of 2D joints"),
+        chart(charts.bars(bones, "%, median of persons", " %"), "Variation of a person's bones"),
+        chart(charts.bars(per_camera, "%", " %"), "Frames without a good skeleton"),
+    ]
+
+
+def _pose_models(params: "Params", dataset: str) -> dict[str, float]:
+    """Return what was measured when the pose models were fitted, if they were fitted here."""
+    found = {}
+    for model in dict.fromkeys((params.datasets[dataset].pose2d, params.datasets[dataset].pose3d)):
+        file = paths.weights_dir(model) / "metrics.json"
+        if file.exists():
+            found |= dict(_flat(json.loads(file.read_text()), f"{model}: "))
+    return found
+
+
+def _flat(numbers: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+    for name, number in numbers.items():
+        if name == "joints":
+            # A row for each would bury the means.
+            continue
+        if isinstance(number, dict):
+            yield from _flat(number, f"{prefix}{name} ")
+        elif isinstance(number, int | float):
+            yield f"{prefix}{name}".removesuffix(" mean").replace("_", " "), number
+
+
+def settings(params: "Params", folder: Path, dataset: str) -> str:
+    """Return the resolved knobs and the configurations that the Runner was given."""
+    import yaml
+
+    knobs = params.model_dump(mode="json")
+    knobs["datasets"] = {dataset: knobs["datasets"][dataset]}
+    # What changes no result, and what belongs to other datasets, would only be noise.
+    kept = {
+        key: part for key, part in knobs.items() if key not in ("runtime", "recipes", "weights")
+    }
+    parts = [
+        folded(
+            "Knobs of params.yaml, with the recipe applied", yaml.safe_dump(kept, sort_keys=False)
+        )
+    ]
+    for stage in ("stage1", "stage2"):
+        file = folder / stage / "config.yaml"
+        if file.exists():
+            parts.append(folded(f"What the Runner was given in {stage}", file.read_text()))
+    return "".join(parts)

@@ -1,0 +1,1 @@
+"""Scores under each dataset's protocol."""

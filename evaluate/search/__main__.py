@@ -1,0 +1,139 @@
+"""Find a person in a gallery: by a tracklet, a folder of images, or boxes in a video.
+
+Run:   python -m evaluate.search --dataset walkers --query 0001C1T0001
+       python -m evaluate.search --dataset walkers --query street.mp4 --boxes walk.csv
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline import console, paths
+from pipeline.cli import Dataset, Overrides, Quiet, Stage, Verbose, run, start
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from evaluate.search.gallery import Entry, Gallery
+
+
+def main(
+    dataset: Dataset,
+    query: Annotated[str, typer.Option(help="A tracklet, a folder of images, or a video.")],
+    overrides: Overrides = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Where the person is in a video: frame,x,y,width,height.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many tracklets to show.")] = 10,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Search this file in place of the test tracklets.")
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Put the query into the file given by --gallery.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Call it so; by default after its file.")] = "",
+    pid: Annotated[int, typer.Option(help="Who it is, if that is known; 0 if not.")] = 0,
+    camid: Annotated[int, typer.Option(min=0, help="Which camera saw it.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The picture.")] = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank the tracklets of a gallery by how much they look like a query.
+
+    The ranking is exact. Its picture goes to work/search/NAME.png. A gallery of your own grows by
+    --add, and need not exist before.
+
+    Example: python -m evaluate.search --dataset walkers --query photos/ --top 5
+    """
+    stage = start("search", dataset, overrides, 0, False, verbose, quiet)
+    if add and not gallery:
+        raise PipelineError("--add needs a file to add to. Give --gallery FILE.parquet")
+    from evaluate.ranked import Album
+    from evaluate.search.gallery import Entry, Gallery
+    from pipeline.lock import locked
+
+    entry = _describe(stage, query, boxes, Entry(name, pid, camid))
+    picture = out or paths.WORK / "search" / f"{entry.name}.png"
+    if gallery is None:
+        _show(Gallery.of_dataset(stage), entry, top, picture)
+        return
+    model, album = _model(stage), Album.of_dataset(dataset)
+    if not add:
+        _show(Gallery.read(gallery, model, album), entry, top, picture)
+        return
+    with locked(paths.work_dir("search", dataset, "add"), gallery):
+        known = Gallery.read(gallery, model, album)
+        grown = known.add(entry)
+        _show(known, entry, top, picture)
+        grown.write(gallery)
+    console.say(f"added    {entry.name} to {gallery}, {len(grown)} tracklets")
+
+
+def _model(stage: Stage) -> str:
+    """Return what tells the trained model from others."""
+    from extract.engine.spec import sha256
+
+    weights = paths.stage2_file(stage.dataset)
+    if not weights.exists():
+        raise PipelineError(f"{weights} is missing. Run: {stage.rebuild('stage2')}")
+    return sha256(weights)
+
+
+def _describe(stage: Stage, query: str, boxes: Path | None, entry: "Entry") -> "Entry":
+    """Return the query with its feature and a picture, whatever it is."""
+    from dataclasses import replace
+
+    from evaluate.search.gallery import Gallery
+
+    path = Path(query)
+    if not path.exists():
+        if path.suffix or len(path.parts) > 1:
+            raise PipelineError(f"{query} does not exist")
+        found = Gallery.of_dataset(stage).find(query)
+        return replace(found, name=entry.name or found.name)
+    from evaluate.search.query import Embedder, from_folder, from_video
+
+    if path.is_dir():
+        frames = from_folder(path)
+    elif boxes is None:
+        raise PipelineError(f"{path} is a file. If it is a video, say where the person is: --boxes")
+    else:
+        frames = from_video(path, boxes)
+    feature, frame = Embedder(stage).feature(frames), frames[len(frames) // 2]
+    own = path.resolve()
+    name = entry.name or (own.name if path.is_dir() else own.stem)
+    return replace(entry, name=name, feature=feature, frame=frame)
+
+
+def _show(known: "Gallery", query: "Entry", top: int, picture: Path) -> None:
+    """Print the ranking and write its picture."""
+    from evaluate.ranked import search_picture
+    from shards.draw import png
+
+    nearest = known.nearest(query, top)
+    if not nearest:
+        console.say("the gallery is empty")
+        return
+    entries = [known.entry(row) for row, _ in nearest]
+    rows = [
+        (rank, entry.name, entry.pid or "-", entry.camid, f"{distance:.3f}")
+        for rank, (entry, (_, distance)) in enumerate(zip(entries, nearest, strict=True), start=1)
+    ]
+    console.table(
+        f"Nearest of {len(known)} to {query.name}",
+        ("rank", "tracklet", "person", "camera", "distance"),
+        rows,
+    )
+    captions = [
+        [f"{rank}  {distance}", name, f"person {pid}, cam {camid}"]
+        for rank, name, pid, camid, distance in rows
+    ]
+    frames = [(query.frame, ["query", query.name])]
+    frames += [(entry.frame, text) for entry, text in zip(entries, captions, strict=True)]
+    with paths.write_atomic(picture) as temporary:
+        temporary.write_bytes(png(search_picture(frames)))
+    console.say(f"written  {picture}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,183 @@
+"""Galleries to search: the test tracklets of a dataset, or a file that grows."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluate.distances import normalised
+from evaluate.ranked import Album
+from pipeline import paths, schema
+from pipeline.errors import PipelineError, did_you_mean
+from shards.read import Shards, decode
+
+if TYPE_CHECKING:
+    from pipeline.cli import Stage
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tracklet: what it is called, who it is, how it is described, what it looks like.
+
+    `pid` is 0 where nobody knows; `frame` is an RGB picture.
+    """
+
+    name: str
+    pid: int = 0
+    camid: int = 0
+    feature: np.ndarray | None = None
+    frame: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Tracklets with unit features `(M, C)`.
+
+    Attributes:
+        table: `tracklet, pid, camid, feature`, and `jpeg` in a file of one's own.
+        model: SHA-256 of the weights that made the features of a file of one's own.
+        album: Pictures of a dataset's tracklets.
+    """
+
+    table: pa.Table
+    model: str
+    album: Album
+
+    @classmethod
+    def of_dataset(cls, stage: "Stage") -> "Gallery":
+        """Return all test tracklets of a dataset.
+
+        Raises:
+            PipelineError: If their features are not there yet.
+        """
+        file, folder = paths.features_file(stage.dataset), paths.shards_dir(stage.dataset)
+        if not file.exists():
+            raise PipelineError(f"{file} is missing. Run: {stage.rebuild('embed')}")
+        table = pq.read_table(file, columns=["tracklet", "pid", "camid", "feature"])
+        return cls(table.replace_schema_metadata(), "", Album(Shards(folder)))
+
+    @classmethod
+    def read(cls, file: Path, model: str, album: Album) -> "Gallery":
+        """Return the tracklets of a gallery file; none if it does not exist yet.
+
+        Args:
+            file: A file that `write` wrote.
+            model: SHA-256 of the weights that make features now.
+            album: Pictures of tracklets that have none in the file.
+
+        Raises:
+            PipelineError: If it is broken, or of another version, or of another model.
+        """
+        if not file.exists():
+            return cls(pa.table({"tracklet": pa.array([], pa.string())}), model, album)
+        try:
+            table = pq.read_table(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise PipelineError(f"{file} is not a readable Parquet file ({reason})") from None
+        missing = {"tracklet", "pid", "camid", "feature", "jpeg"} - set(table.column_names)
+        if missing:
+            raise PipelineError(f"{file} is no gallery: it lacks {', '.join(sorted(missing))}")
+        about = schema.metadata(table.schema)
+        version = about.get("schema_version", "none")
+        if version != schema.VERSION:
+            raise PipelineError(
+                f"{file} has schema version {version}, this program reads {schema.VERSION}. "
+                "Fill a new file"
+            )
+        if about.get("model") != model:
+            raise PipelineError(
+                f"{file} was filled by another model than is trained now: its features cannot be "
+                "compared. Fill a new file"
+            )
+        return cls(table.replace_schema_metadata(), model, album)
+
+    def __len__(self) -> int:
+        """Return the number of tracklets."""
+        return len(self.table)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return self.table["tracklet"].to_pylist()
+
+    @cached_property
+    def _features(self) -> np.ndarray:
+        column = self.table["feature"].combine_chunks()
+        return normalised(column.flatten().to_numpy().reshape(len(self.table), -1))
+
+    def find(self, name: str) -> Entry:
+        """Return one of the tracklets.
+
+        Raises:
+            PipelineError: If there is none of that name.
+        """
+        if name not in self._names:
+            hint = did_you_mean(name, self._names[:10000]) if len(self) else "The gallery is empty."
+            raise PipelineError(f"{name!r} is neither a file nor a test tracklet. {hint[:200]}")
+        return self.entry(self._names.index(name))
+
+    def entry(self, row: int) -> Entry:
+        """Return the tracklet of a row, with its picture."""
+        name = self._names[row]
+        pid, camid = (self.table[key][row].as_py() for key in ("pid", "camid"))
+        stored = self.table["jpeg"][row].as_py() if "jpeg" in self.table.column_names else None
+        frame = decode(stored) if stored else self.album.portrait(name)[0]
+        return Entry(name, pid, camid, self._features[row], frame)
+
+    def nearest(self, query: Entry, count: int) -> list[tuple[int, float]]:
+        """Return rows and cosine distances of the nearest tracklets, without the query itself.
+
+        Raises:
+            PipelineError: If the features have another length.
+        """
+        if not len(self):
+            return []
+        feature = normalised(query.feature[None])[0]
+        if feature.size != self._features.shape[1]:
+            raise PipelineError(
+                f"the query has {feature.size} numbers and the gallery {self._features.shape[1]}: "
+                "they were made by different models"
+            )
+        # Rounding takes the distance of equal features below zero.
+        dist = np.maximum(1 - self._features @ feature, 0)
+        dist[[name == query.name for name in self._names]] = np.inf
+        count = min(count, int(np.isfinite(dist).sum()))
+        if not count:
+            return []
+        # All that are as near as the last one: among equals the earlier row comes first.
+        near = np.flatnonzero(dist <= np.partition(dist, count - 1)[count - 1])
+        order = near[np.argsort(dist[near], kind="stable")][:count]
+        return [(int(row), float(dist[row])) for row in order]
+
+    def add(self, entry: Entry) -> "Gallery":
+        """Return the gallery with one tracklet more.
+
+        Raises:
+            PipelineError: If one of that name is in it.
+        """
+        if entry.name in self._names:
+            raise PipelineError(f"{entry.name} is in the gallery already. Choose another --name")
+        feature = np.asarray(entry.feature, np.float32)
+        jpeg = cv2.imencode(".jpg", cv2.cvtColor(entry.frame, cv2.COLOR_RGB2BGR))[1].tobytes()
+        row = pa.table(
+            {
+                "tracklet": [entry.name],
+                "pid": pa.array([entry.pid], pa.int32()),
+                "camid": pa.array([entry.camid], pa.int16()),
+                "split": ["gallery"],
+                "feature": pa.FixedSizeListArray.from_arrays(pa.array(feature), len(feature)),
+                "jpeg": pa.array([jpeg], pa.binary()),
+            }
+        )
+        return replace(self, table=pa.concat_tables([self.table, row]) if len(self) else row)
+
+    def write(self, file: Path) -> None:
+        """Write the gallery to a file."""
+        described = schema.with_metadata(self.table.schema, model=self.model)
+        with paths.write_atomic(file) as temporary:
+            pq.write_table(self.table.cast(described), temporary)

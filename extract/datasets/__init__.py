@@ -1,0 +1,1 @@
+"""Parsers, one dataset a file: its split files become tracklets."""

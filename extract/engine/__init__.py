@@ -1,0 +1,1 @@
+"""What finding joints and lifting them run on: chunks, Dask, models and their weights."""

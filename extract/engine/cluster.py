@@ -1,0 +1,202 @@
+"""Run chunks of work on Dask: a cluster by its address, or worker processes started here."""
+
+import asyncio
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import dask
+from distributed import Client, LocalCluster, as_completed, get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.scheduler import KilledWorker
+
+from pipeline import console
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.knobs import RuntimeParams
+
+# Two chunks per worker: one at work, one waiting, whatever the size of the dataset.
+IN_FLIGHT = 2
+CONNECT_S = 10
+
+# glibc reads these when a process starts. By default, and more so by Dask's, a worker would give
+# the memory of every batch back, and have it filled with zeros again for the next one.
+MALLOC = {
+    "MALLOC_ARENA_MAX": 1,
+    "MALLOC_MMAP_THRESHOLD_": 2**32,
+    "MALLOC_TRIM_THRESHOLD_": 2**33,
+}
+
+
+class Work(Protocol):
+    """What a stage does: sent once to each worker, where it loads its model."""
+
+    def load(self, rank: int, threads: int) -> Callable[[Any], "pa.Table"]:
+        """Return the function from a chunk's input to its rows.
+
+        Args:
+            rank: The worker's number, which picks the GPU.
+            threads: CPU threads it may use.
+        """
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One task.
+
+    Attributes:
+        number: Which chunk it is.
+        frames: How many rows it makes.
+        path: The file it becomes.
+        input: What the worker needs to know to make it.
+        bad: How many of its frames are missing or unreadable, when it is made.
+    """
+
+    number: int
+    frames: int
+    path: Path
+    input: Any
+    bad: int = 0
+
+
+@contextmanager
+def connect(runtime: "RuntimeParams") -> Iterator[Client]:
+    """Connect to `runtime.scheduler`, or start one worker process per GPU or per share of cores.
+
+    Raises:
+        PipelineError: If no scheduler answers at the address.
+    """
+    if runtime.scheduler:
+        try:
+            client = Client(runtime.scheduler, timeout=CONNECT_S, set_as_default=False)
+        except OSError as error:
+            raise PipelineError(
+                f"params.yaml: no Dask scheduler answers at runtime.scheduler "
+                f"{runtime.scheduler} ({error}). Start one with: dask scheduler"
+            ) from None
+        with client:
+            yield client
+        return
+    workers, threads = _share_machine(runtime)
+    before_start = dask.config.get("distributed.nanny.pre-spawn-environ") | MALLOC
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": before_start}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            memory_limit=runtime.memory_limit or 0,
+            # Any free port: two runs on one machine must not meet on the default one.
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        if find_spec("bokeh"):
+            console.say(f"dashboard {cluster.dashboard_link}")
+        yield client
+
+
+def _share_machine(runtime: "RuntimeParams") -> tuple[int, int]:
+    """Return worker processes to start and CPU threads for each."""
+    cores = len(os.sched_getaffinity(0))
+    workers = runtime.workers
+    if runtime.device == "auto" and shutil.which("nvidia-smi"):
+        import torch
+
+        workers = torch.cuda.device_count() or workers
+    return workers, max(1, cores // workers)
+
+
+class _Model(WorkerPlugin):
+    """Holds the loaded model in a worker, also in one that replaces a dead one."""
+
+    def __init__(self, name: str, work: Work) -> None:
+        self.name, self._work = name, work
+
+    async def setup(self, worker: Any) -> None:
+        # In a thread: the worker must go on answering the scheduler while the model loads.
+        rank = int(worker.name) if str(worker.name).isdigit() else 0
+        self.make = await asyncio.to_thread(self._work.load, rank, worker.state.nthreads)
+        # The model's buffers serve one chunk at a time; its threads are those of the worker.
+        self.lock = threading.Lock()
+
+
+def _make(plugin: str, chunk: Chunk) -> Chunk:
+    from extract.engine.chunks import write_chunk
+
+    model = get_worker().plugins[plugin]
+    with model.lock:
+        table = model.make(chunk.input)
+    write_chunk(chunk.path, table)
+    bad = sum(status in (1, 2) for status in table["status"].to_pylist())
+    return Chunk(chunk.number, table.num_rows, chunk.path, None, bad)
+
+
+@contextmanager
+def loaded(client: Client, name: str, work: Work) -> Iterator[None]:
+    """Load the model of `work` in every worker, and in those that join or replace another.
+
+    Args:
+        client: A connected client.
+        name: Names this work among others on the cluster: different work, different name.
+        work: What the workers are to do.
+    """
+    client.register_plugin(_Model(name, work))
+    try:
+        yield
+    finally:
+        client.unregister_worker_plugin(name)
+
+
+def run(client: Client, name: str, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Make chunks on the workers; only a few are in flight at any time.
+
+    Args:
+        client: A connected client.
+        name: The work that was loaded.
+        chunks: What to make.
+
+    Yields:
+        Finished chunks, in no particular order.
+
+    Raises:
+        PipelineError: If a chunk kills every worker that takes it.
+    """
+    waiting, futures = iter(chunks), as_completed(loop=client.loop)
+    try:
+        _fill(client, name, waiting, futures)
+        for future in futures:
+            yield _result(future)
+            _fill(client, name, waiting, futures)
+    finally:
+        futures.clear()
+
+
+def _fill(client: Client, name: str, waiting: Iterator[Chunk], futures: as_completed) -> None:
+    """Keep `IN_FLIGHT` chunks per worker under way; workers may join at any time."""
+    room = IN_FLIGHT * max(1, len(client.nthreads())) - futures.count()
+    for _ in range(room):
+        chunk = next(waiting, None)
+        if chunk is None:
+            return
+        futures.add(client.submit(_make, name, chunk, key=f"{name}-{chunk.number}"))
+
+
+def _result(future: Any) -> Chunk:
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise PipelineError(
+            f"chunk {error.task} killed every worker that took it. Give workers more memory "
+            "(runtime.memory_limit) or smaller batches (runtime.batch_frames)"
+        ) from None

@@ -1,0 +1,205 @@
+"""Run a stage of extraction from its plan to its published tables; what pose2d and pose3d share."""
+
+import errno
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import cli, console, paths, schema
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from extract.engine.chunks import ChunkStore
+    from extract.engine.cluster import Work
+    from extract.engine.frames import FrameFiles
+
+BAD_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything one run of one stage is going to do.
+
+    Attributes:
+        stage: The command as the user gave it.
+        output: Where the tables normally go.
+        fingerprint: Changes with whatever changes the tables.
+        chunks: Frames and input of each chunk, in the order of the tables.
+        work: What to do with a chunk.
+        metadata: Text metadata of the tables, known when all chunks are done.
+        max_bad: Share of missing and unreadable frames above which nothing is published; None
+            where frames are not read.
+        then: What to run next.
+        files: The frames, whose files may change unnoticed by the fingerprint; None where the
+            fingerprint covers all that is read.
+    """
+
+    stage: cli.Stage
+    output: Path
+    fingerprint: str
+    chunks: Sequence[tuple[int, Any]]
+    work: "Work"
+    metadata: Callable[[], dict[str, object]]
+    max_bad: float | None
+    then: str
+    files: "FrameFiles | None" = None
+
+    @property
+    def folder(self) -> Path:
+        """Where unfinished work lies."""
+        return work_folder(self.stage, self.fingerprint)
+
+    @property
+    def frames(self) -> int:
+        """Frames in all."""
+        return sum(frames for frames, _ in self.chunks)
+
+
+def work_folder(stage: cli.Stage, fingerprint: str) -> Path:
+    """Return where a run keeps unfinished work."""
+    return stage.out(paths.work_dir(stage.name, stage.dataset, fingerprint))
+
+
+def fingerprint(**parts: object) -> str:
+    """Return 12 hex digits that change with any of the parts, the schema or nothing else."""
+    text = json.dumps(parts | {"schema": schema.VERSION}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of installed packages, as metadata."""
+    from importlib.metadata import version
+
+    return {f"version_{package}": version(package) for package in packages}
+
+
+def extract(job: Job) -> None:
+    """Make what is missing of a stage's tables and publish them.
+
+    Raises:
+        PipelineError: If another run is at it, too many frames are bad, or the disk is full.
+    """
+    from extract.engine.chunks import ChunkStore, is_current
+    from pipeline.lock import locked
+
+    output = job.stage.out(job.output)
+    if is_current(output, job.fingerprint) and not _repaired(job, output):
+        console.say(f"{output} is up to date: {job.frames} frames")
+        return
+    store = ChunkStore(job.folder, len(job.chunks))
+    if job.stage.dry_run:
+        _announce(job, store)
+        return
+    with locked(job.folder.parent, output), _full_disk_in_one_line():
+        job.folder.mkdir(exist_ok=True)
+        store.clean()
+        _drop_changed(job, store)
+        _make_missing(job, store)
+        bad = _check_bad(job, store) if job.max_bad is not None else 0
+        metadata = job.metadata() | {"fingerprint": job.fingerprint, "bad_frames": bad}
+        size = store.publish(output, lambda split: metadata)
+    console.summary(output, f"{job.frames} frames, {bad} bad, {console.size(size)}", job.then)
+
+
+def _repaired(job: Job, output: Path) -> bool:
+    """Return whether frames that were bad when the tables were made can be read now."""
+    name = next(job.files.repaired(output), None) if job.files else None
+    if name:
+        console.say(f"{name} was bad and is not any more: making the tables again")
+    return name is not None
+
+
+def _drop_changed(job: Job, store: "ChunkStore") -> None:
+    """Forget the chunks of a stopped run whose frames were replaced since."""
+    if job.files is None:
+        return
+    changed = [
+        number
+        for number, stamp in store.stamps()
+        if stamp != job.files.stamp(job.chunks[number][1])
+    ]
+    if changed:
+        console.say(f"{len(changed)} finished chunks hold frames that changed: making them again")
+        store.drop(changed)
+
+
+@contextmanager
+def _full_disk_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise PipelineError(
+            f"the disk is full ({error}). Free some space and run the same command: "
+            "finished chunks are kept"
+        ) from None
+
+
+def _announce(job: Job, store: "ChunkStore") -> None:
+    left = sum(job.chunks[number][0] for number in store.missing())
+    runtime = job.stage.params.runtime
+    where = runtime.scheduler or f"{runtime.workers} workers here, device {runtime.device}"
+    console.say(f"{job.stage.name}: {job.frames} frames, {job.frames - left} done, {left} left")
+    console.say(f"where    {where}")
+    rate = _rate_file(job)
+    if rate.exists():
+        seconds = left / float(rate.read_text())
+        console.say(f"eta      {console.duration(seconds)} at the last run's frames/s")
+    console.say(f"output   {job.stage.out(job.output)}")
+
+
+def _rate_file(job: Job) -> Path:
+    return job.folder.parent / "frames_per_s"
+
+
+def _make_missing(job: Job, store: "ChunkStore") -> None:
+    from extract.engine import cluster
+
+    todo = store.missing()
+    if not todo:
+        return
+    chunks = (
+        cluster.Chunk(i, job.chunks[i][0], store.path(i).absolute(), job.chunks[i][1]) for i in todo
+    )
+    left = sum(job.chunks[i][0] for i in todo)
+    name = f"{job.stage.name}-{job.fingerprint}"
+    with (
+        cluster.connect(job.stage.params.runtime) as client,
+        cluster.loaded(client, name, job.work),
+        console.progress(job.frames, "frames", job.stage.name, job.frames - left) as meter,
+    ):
+        bad = 0
+        for chunk in cluster.run(client, name, chunks):
+            bad += chunk.bad
+            meter.advance(chunk.frames, bad=bad)
+        _rate_file(job).write_text(f"{meter.rate:.3f}\n")
+
+
+def _check_bad(job: Job, store: "ChunkStore") -> int:
+    """List the missing and unreadable frames, and refuse to publish too many of them."""
+    from extract.engine.chunks import bad_frames
+
+    bad = list(bad_frames(store))
+    listing = job.folder.parent / "bad_frames.txt"
+    listing.unlink(missing_ok=True)
+    if not bad:
+        return 0
+    with paths.write_atomic(listing) as temporary:
+        temporary.write_text("".join(f"{status}\t{path}\n" for _, path, status in bad))
+    shown = ", ".join(f"{path} ({status})" for _, path, status in bad[:BAD_SHOWN])
+    what = (
+        f"{len(bad)} of {job.frames} frames are missing or unreadable, as {shown}; all: {listing}"
+    )
+    if len(bad) > job.max_bad * job.frames:
+        store.drop({number for number, _, _ in bad})
+        raise PipelineError(
+            f"{what}. Repair them and run the same command, or raise index.max_bad_frames "
+            f"({job.max_bad:g}) in params.yaml"
+        )
+    console.warn(what)
+    return len(bad)

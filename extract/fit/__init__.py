@@ -1,0 +1,1 @@
+"""Fitting the walkers' own pose models."""

@@ -1,0 +1,209 @@
+"""Fit the two small pose models of the walkers to rendered people, and measure them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import console, paths
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from extract.fit.people import Clips
+    from pipeline.params import Params
+
+MODEL = "walkers_pose"
+CONFIGS = Path("conf/weights") / MODEL
+ESTIMATOR, LIFTER = "pose2d.safetensors", "pose3d.safetensors"
+# Batches of 32 crops and of 256 windows, and how many people and frames they are drawn from.
+# Short clips of frames far apart teach the estimator more than long ones; the lifter needs time.
+ITERATIONS_2D, ITERATIONS_3D = 4500, 2500
+CLIPS_2D: dict[str, Any] = {"cameras": 60, "clips": 2400, "frames": (5, 5), "apart": (4, 8)}
+CLIPS_3D: dict[str, Any] = {"cameras": 60, "clips": 1500, "frames": (10, 28)}
+CLIPS_HELD_OUT: dict[str, Any] = {"cameras": 20, "clips": 120, "frames": (12, 20)}
+_FRAMES_PER_PASS = 64
+
+
+def fit(folder: Path, params: "Params") -> dict[str, Any]:
+    """Fit the 2D estimator, then the lifter to what it finds; measure both on other people.
+
+    The estimator is kept in the work folder until the end, so that a fit that was stopped goes on
+    with the lifter.
+
+    Args:
+        folder: Where the weights, their configs and `metrics.json` go.
+        params: Tells the device and the number of processes.
+
+    Returns:
+        The metrics, as `measure` returns them.
+    """
+    import torch
+
+    from extract.engine import models
+    from extract.fit.people import Sampling, input_map, render
+    from extract.fit.pose3d import fit_lifter
+
+    models.keep_memory()
+    device, workers = models.pick_device(params.runtime.device), params.runtime.workers
+    torch.set_num_threads(workers)
+    work = paths.work_dir("weights", MODEL, _fingerprint())
+    if not (work / ESTIMATOR).exists():
+        _fit_estimator(work / ESTIMATOR, device, workers)
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in (CONFIGS / "pose2d.py", CONFIGS / "pose3d.py", work / ESTIMATOR):
+        shutil.copyfile(source, folder / source.name)
+    clips = render(Sampling("3D", 2, **CLIPS_3D), *input_map(CONFIGS / "pose2d.py"), workers)
+    found = find_joints(folder, clips, device)
+    _save(fit_lifter(CONFIGS / "pose3d.py", clips, *found, ITERATIONS_3D, device), folder / LIFTER)
+    metrics = measure(folder, params)
+    show(metrics)
+    with paths.write_atomic(folder / "metrics.json") as path:
+        path.write_text(json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(work)
+    return metrics
+
+
+def _fit_estimator(path: Path, device: str, workers: int) -> None:
+    from extract.fit.people import Sampling, input_map, render
+    from extract.fit.pose2d import fit_estimator
+
+    config = CONFIGS / "pose2d.py"
+    matrix, size = input_map(config)
+    clips = render(Sampling("2D", 1, **CLIPS_2D), matrix, size, workers)
+    _save(fit_estimator(config, clips, matrix, ITERATIONS_2D, device), path)
+
+
+def find_joints(folder: Path, clips: "Clips", device: str) -> tuple["np.ndarray", "np.ndarray"]:
+    """Return the joints `(N, 17, 2)` and scores `(N, 17)` that the stored estimator finds."""
+    import numpy as np
+
+    from extract.pose2d.estimator import Estimator
+    from extract.walkers.clip import CROP_HEIGHT, CROP_WIDTH
+
+    estimator = Estimator(folder / "pose2d.py", folder / ESTIMATOR, device)
+    parts = []
+    for start in range(0, len(clips.crops), _FRAMES_PER_PASS):
+        # The clips are BGR, the estimator takes RGB.
+        crops = list(clips.crops[start : start + _FRAMES_PER_PASS, ..., ::-1])
+        parts.append(estimator(crops, np.tile([[CROP_WIDTH, CROP_HEIGHT]], (len(crops), 1))))
+    xy_px, score = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+    return xy_px, score
+
+
+def measure(folder: Path, params: "Params") -> dict[str, Any]:
+    """Measure stored weights on rendered people and cameras that they were not fitted to.
+
+    Args:
+        folder: A folder that `fit` wrote.
+        params: Tells the device and the number of processes.
+
+    Returns:
+        For the estimator PCK at a tenth and a twentieth of the pose's height, over joints that are
+        seen and over all that nothing but the own body hides; for the lifter MPJPE, the same with
+        the true scale, and PA-MPJPE in millimetres, from true and from found 2D joints.
+    """
+    import numpy as np
+
+    from extract.engine import models
+    from extract.engine.spec import load
+    from extract.fit.people import Sampling, input_map, render
+    from extract.pose3d.lifter import Lifter
+    from extract.pose3d.normalise import normalise
+
+    device = models.pick_device(params.runtime.device)
+    matrix, size = input_map(folder / "pose2d.py")
+    sampling = Sampling("held-out people", 3, **CLIPS_HELD_OUT)
+    clips = render(sampling, matrix, size, params.runtime.workers)
+    xy_px, score = find_joints(folder, clips, device)
+    place = load(MODEL).lifter.input
+    lifter = Lifter(folder / "pose3d.py", folder / LIFTER, place, device)
+
+    def lifted(xy: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+        poses = [
+            normalise(xy[clip], scores[clip], place.root_px, place.height_px)
+            for clip in clips.clips()
+        ]
+        return _errors_3d(np.concatenate(lifter(poses)), clips)
+
+    return {
+        "people": sampling.clips,
+        "frames": len(clips.crops),
+        "pose2d": _errors_2d(xy_px, clips),
+        "pose3d": {
+            "true_2d": lifted(clips.xy_px, np.ones_like(score)),
+            "found_2d": lifted(xy_px, score),
+        },
+    }
+
+
+def _errors_2d(xy_px: "np.ndarray", clips: "Clips") -> dict[str, Any]:
+    import numpy as np
+
+    from extract.walkers.clip import BEHIND_BODY, SEEN
+    from pipeline.pose_metrics import pck
+    from pipeline.skeleton import COCO17
+
+    height = np.ptp(clips.xy_px[..., 1], axis=1)
+    errors: dict[str, Any] = {}
+    for which, least in (("seen", SEEN), ("seen_or_behind_body", BEHIND_BODY)):
+        for within in (0.1, 0.05):
+            counts = clips.visibility >= least
+            joints = pck(xy_px, clips.xy_px, counts, height, within)
+            by_name = dict(zip(COCO17.joints, joints.round(4).tolist(), strict=True))
+            errors.setdefault(which, {})[f"pck@{within}"] = {
+                "mean": round(float(joints.mean()), 4),
+                "joints": by_name,
+            }
+    return errors
+
+
+def _errors_3d(xyz: "np.ndarray", clips: "Clips") -> dict[str, float]:
+    from extract.pose3d.normalise import towards_root
+    from pipeline.pose_metrics import mpjpe, procrustes, true_scale
+
+    truth = towards_root(clips.xyz, clips.root)
+    errors = {
+        "mpjpe_mm": mpjpe(xyz, truth),
+        "mpjpe_true_scale_mm": mpjpe(true_scale(xyz, truth), truth),
+        "pa_mpjpe_mm": mpjpe(procrustes(xyz, truth), truth),
+    }
+    return {name: round(1000 * float(error.mean()), 1) for name, error in errors.items()}
+
+
+def show(metrics: dict[str, Any]) -> None:
+    """Print the metrics as two tables."""
+    pose2d = metrics["pose2d"]
+    seen, body = pose2d["seen"], pose2d["seen_or_behind_body"]
+    columns = (seen["pck@0.1"], seen["pck@0.05"], body["pck@0.1"], body["pck@0.05"])
+    rows = [
+        [joint, *(f"{column['joints'][joint]:.3f}" for column in columns)]
+        for joint in seen["pck@0.1"]["joints"]
+    ]
+    rows.append(["mean", *(f"{column['mean']:.3f}" for column in columns)])
+    people = f"{metrics['people']} held-out people, {metrics['frames']} frames"
+    console.table(
+        f"2D joints of {people}",
+        ["joint", "PCK@0.1 seen", "PCK@0.05 seen", "PCK@0.1 all", "PCK@0.05 all"],
+        rows,
+    )
+    console.table(
+        "3D joints, mm",
+        ["from", "MPJPE", "MPJPE true scale", "PA-MPJPE"],
+        [[name.replace("_", " "), *error.values()] for name, error in metrics["pose3d"].items()],
+    )
+
+
+def _fingerprint() -> str:
+    import hashlib
+
+    texts = [(CONFIGS / name).read_bytes() for name in ("pose2d.py", "pose3d.py")]
+    knobs = repr((ITERATIONS_2D, CLIPS_2D)).encode()
+    return hashlib.sha256(b"".join(texts) + knobs).hexdigest()[:12]
+
+
+def _save(state: dict, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with paths.write_atomic(path) as temporary:
+        save_file(state, temporary)

@@ -1,0 +1,1 @@
+"""2D joints of every frame."""

@@ -1,0 +1,117 @@
+"""What finding the 2D joints of a dataset consists of, and what decides its bytes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import cli, paths, schema
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from extract.engine.job import Job
+
+VERSION = 1
+CHUNK_FRAMES = 1024
+SAMPLE_FRAMES = 64
+
+
+def plan(stage: cli.Stage) -> "Job":
+    """Decide what to do: chunks of tracklets, and the work on them.
+
+    Raises:
+        PipelineError: If the index or the weights are missing, or the index is empty.
+    """
+    from extract.engine import job as engine
+    from extract.engine import spec
+    from extract.engine.frames import FrameFiles
+    from extract.pose2d.work import Pose2dWork, precision_of
+
+    params = stage.params
+    weights = spec.load(params.datasets[stage.dataset].pose2d)
+    config, checkpoint = weights.config("estimator"), weights.checkpoint("estimator")
+    index = _read_index(stage)
+    root = paths.dataset_root(stage.dataset).absolute()
+    sample = [root / name for name in _sample(index)]
+    checksum = spec.sha256(checkpoint)
+    fingerprint = engine.fingerprint(
+        version=VERSION,
+        knobs=params.fingerprint("pose2d"),
+        weights=checksum,
+        config=spec.sha256(config),
+        index=spec.sha256(paths.index_file(stage.dataset)),
+        frames=_hash_files(sample),
+        limit=stage.limit,
+    )
+    decision = engine.work_folder(stage, fingerprint).absolute() / "precision.json"
+    work = Pose2dWork(
+        config=config.absolute(),
+        checkpoint=checkpoint.absolute(),
+        root=root,
+        sample=tuple(sample),
+        decision=decision,
+        device=params.runtime.device,
+        batch_frames=params.runtime.batch_frames,
+        compiled=params.runtime.compile,
+        knobs=params.pose2d,
+    )
+
+    def metadata() -> dict[str, object]:
+        return {
+            "dataset": stage.dataset,
+            "joints": "coco17",
+            "estimator": weights.name,
+            "estimator_sha256": checksum,
+            "licence": weights.licence,
+            "precision": precision_of(decision),
+            "knobs": params.pose2d.model_dump_json(),
+            **engine.versions("torch", "mmpose", "opencv-python-headless", "pyarrow"),
+        }
+
+    return engine.Job(
+        stage=stage,
+        output=paths.pose2d_dir(stage.dataset),
+        fingerprint=fingerprint,
+        chunks=_chunks(index),
+        work=work,
+        metadata=metadata,
+        max_bad=params.index.max_bad_frames,
+        then=f"dvc repro pose3d@{stage.dataset}",
+        files=FrameFiles(root),
+    )
+
+
+def _read_index(stage: cli.Stage) -> "pa.Table":
+    import pyarrow.parquet as pq
+
+    path = paths.index_file(stage.dataset)
+    schema.check(path, schema.INDEX, stage.rebuild("index"))
+    index = pq.read_table(path)
+    index = index.sort_by([(key, "ascending") for key in ("split", "pid", "tracklet")])
+    if not index.num_rows:
+        raise PipelineError(f"{path} lists no tracklets. Run: {stage.rebuild('index')}")
+    return index.slice(0, stage.limit) if stage.limit else index
+
+
+def _sample(index: "pa.Table") -> list[str]:
+    """Return frames evenly spread over the dataset: they stand for the bytes of all of them."""
+    step = -(-index.num_rows // SAMPLE_FRAMES)
+    rows = index["frames"].take(list(range(0, index.num_rows, step))).to_pylist()
+    return [frames[0] for frames in rows if frames]
+
+
+def _hash_files(files: list[Path]) -> str:
+    from extract.engine.spec import sha256
+
+    return "".join(sha256(file)[:8] if file.is_file() else "-" for file in files)
+
+
+def _chunks(index: "pa.Table") -> list[tuple[int, "pa.Table"]]:
+    import pyarrow.compute as pc
+
+    from extract.engine.chunks import cut
+
+    lengths = pc.list_value_length(index["frames"]).to_pylist()
+    spans = cut(lengths, index["split"].to_pylist(), CHUNK_FRAMES)
+    # Taken, not sliced: a pickled slice carries the whole index along to a worker.
+    return [(sum(lengths[a:b]), index.take(list(range(a, b)))) for a, b in spans]

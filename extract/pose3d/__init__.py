@@ -1,0 +1,1 @@
+"""3D joints of every frame."""

@@ -1,0 +1,102 @@
+"""What lifting the joints of a dataset consists of, and what decides its bytes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import cli, paths, schema
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from extract.engine.job import Job
+    from extract.pose3d.work import Rows
+
+VERSION = 1
+CHUNK_FRAMES = 4096
+
+
+def plan(stage: cli.Stage) -> "Job":
+    """Decide what to do: chunks of tracklets, and the work on them.
+
+    Raises:
+        PipelineError: If the 2D joints or the weights are missing.
+    """
+    from extract.engine import job as engine
+    from extract.engine import spec
+    from extract.pose3d.work import Pose3dWork
+
+    params = stage.params
+    weights = spec.load(params.datasets[stage.dataset].pose3d)
+    config, checkpoint = weights.config("lifter"), weights.checkpoint("lifter")
+    place = weights.part("lifter").input
+    files = _files(stage)
+    checksum = spec.sha256(checkpoint)
+
+    def metadata() -> dict[str, object]:
+        return {
+            "dataset": stage.dataset,
+            "joints": "h36m17",
+            "unit": "metre",
+            "axes": "x right, y down, z away; pelvis at the origin",
+            "lifter": weights.name,
+            "lifter_sha256": checksum,
+            "licence": weights.licence,
+            "knobs": params.pose3d.model_dump_json(),
+            **engine.versions("torch", "mmpose", "pyarrow"),
+        }
+
+    return engine.Job(
+        stage=stage,
+        output=paths.pose3d_dir(stage.dataset),
+        fingerprint=engine.fingerprint(
+            version=VERSION,
+            knobs=params.fingerprint("pose3d"),
+            weights=checksum,
+            config=spec.sha256(config),
+            input=place.model_dump(mode="json"),
+            pose2d=[(file.name, spec.sha256(file)) for file in files],
+            limit=stage.limit,
+        ),
+        chunks=_chunks(files, stage.limit),
+        work=Pose3dWork(
+            config=config.absolute(),
+            checkpoint=checkpoint.absolute(),
+            place=place,
+            device=params.runtime.device,
+            knobs=params.pose3d,
+        ),
+        metadata=metadata,
+        max_bad=None,
+        then=f"dvc repro shards@{stage.dataset}",
+    )
+
+
+def _files(stage: cli.Stage) -> list[Path]:
+    folder = paths.pose2d_dir(stage.dataset)
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise PipelineError(f"{folder} holds no tables. Run: {stage.rebuild('pose2d')}")
+    for file in files:
+        schema.check(file, schema.POSE2D, stage.rebuild("pose2d"))
+    return files
+
+
+def _chunks(files: list[Path], limit: int) -> list[tuple[int, "Rows"]]:
+    """Cut each file into runs of whole tracklets, of `limit` tracklets in all (0: of every one)."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from extract.engine.chunks import cut
+    from extract.pose3d.work import Rows
+
+    chunks: list[tuple[int, Rows]] = []
+    left = limit or None
+    for file in files:
+        frame = pq.read_table(file, columns=["frame"])["frame"].to_numpy()
+        starts = np.append(np.flatnonzero(frame == 0), len(frame))
+        starts = starts if left is None else starts[: left + 1]
+        left = None if left is None else left - (len(starts) - 1)
+        lengths = np.diff(starts).tolist()
+        for a, b in cut(lengths, [file] * len(lengths), CHUNK_FRAMES):
+            rows = Rows(file.absolute(), int(starts[a]), int(starts[b] - starts[a]))
+            chunks.append((rows.count, rows))
+    return chunks

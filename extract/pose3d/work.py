@@ -1,0 +1,100 @@
+"""What a worker does for pose3d: read the 2D joints of a chunk, lift them, make a table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from extract.pose3d import gaps as bridge
+from extract.pose3d.normalise import normalise
+from pipeline import schema, tables
+from pipeline.schema import Status
+
+if TYPE_CHECKING:
+    from extract.engine.spec import LifterInput
+    from extract.pose3d.lifter import Lifter
+    from pipeline.knobs import Pose3dParams
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Whole tracklets in a file of pose2d.
+
+    Attributes:
+        file: The file.
+        first: Its first row of them.
+        count: How many rows.
+    """
+
+    file: Path
+    first: int
+    count: int
+
+    def read(self) -> pa.Table:
+        """Read them, and no more of the file than the row groups they lie in."""
+        with pq.ParquetFile(self.file) as file:
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            ends = np.cumsum(sizes)
+            a, b = np.searchsorted(ends, [self.first, self.first + self.count - 1], side="right")
+            table = file.read_row_groups(range(a, b + 1), use_threads=False)
+        return table.slice(self.first - (ends[a] - sizes[a]), self.count)
+
+
+@dataclass(frozen=True)
+class Pose3dWork:
+    """All a worker needs to know; it loads the model itself."""
+
+    config: Path
+    checkpoint: Path
+    place: "LifterInput"
+    device: str
+    knobs: "Pose3dParams"
+
+    def load(self, rank: int, threads: int) -> Callable[[Rows], pa.Table]:
+        """Build the model on this worker's device and return the function for chunks."""
+        from extract.engine import models
+        from extract.pose3d.lifter import Lifter
+
+        models.keep_memory()
+        models.set_threads(threads)
+        device = models.pick_device(self.device, rank)
+        lifter = Lifter(self.config, self.checkpoint, self.place, device, self.knobs.flip_test)
+        return lambda rows: self._lift(lifter, rows.read())
+
+    def _lift(self, lifter: "Lifter", poses: pa.Table) -> pa.Table:
+        xy, score = tables.to_numpy(poses, "xy_px", (17, 2)), tables.to_numpy(poses, "score", (17,))
+        valid = poses["status"].to_numpy() == Status.OK
+        xyz = np.zeros((len(poses), 17, 3), np.float32)
+        used, bridged = valid.copy(), np.zeros(len(poses), bool)
+        runs, inputs = [], []
+        for a, b in _tracklets(poses):
+            filled, filled_score, bridged[a:b] = bridge.bridge(
+                xy[a:b], score[a:b], valid[a:b], self.knobs.max_gap
+            )
+            used[a:b] |= bridged[a:b]
+            if not used[a:b].any():
+                continue
+            placed = normalise(filled, filled_score, self.place.root_px, self.place.height_px)
+            for first, end in bridge.runs(used[a:b]):
+                runs.append((a + first, a + end))
+                inputs.append(tuple(part[first:end] for part in placed))
+        if inputs:
+            for (a, b), lifted in zip(runs, lifter(inputs), strict=True):
+                xyz[a:b] = bridge.smooth(lifted, self.knobs.smooth)
+        columns = {
+            "xyz": tables.fixed_lists(xyz, ~used),
+            "bridged": pa.array(bridged),
+            "status": poses["status"],
+        }
+        return tables.assemble(schema.POSE3D, poses, columns)
+
+
+def _tracklets(poses: pa.Table) -> list[tuple[int, int]]:
+    """Return first and one-past-last row of each tracklet."""
+    frame = poses["frame"].to_numpy()
+    starts = np.flatnonzero(frame == 0).tolist()
+    return list(zip(starts, [*starts[1:], len(frame)], strict=True))

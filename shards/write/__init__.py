@@ -1,0 +1,1 @@
+"""Frames and joints together in Parquet."""

@@ -1,0 +1,215 @@
+"""How shards are made: one pass over index, frames and both pose tables, one tracklet at a time.
+
+A finished shard stays in `work/`; a run that was killed goes on after the last one, and the bytes
+are those of an undisturbed run, because where a shard ends depends on what went in only.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from itertools import groupby, islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import console, paths, schema
+from pipeline.errors import PipelineError
+from pipeline.lock import locked
+from pipeline.schema import ROW_GROUP_FRAMES, SHARD, Status
+from pipeline.skeleton import COCO17, H36M17
+from shards.write.plan import Plan
+from shards.write.truth import TrueJoints
+
+# Bytes a frame takes beside its JPEG: 2D and 3D joints, scores, keys.
+JOINT_BYTES = 450
+READERS = 8
+# Only these are worth statistics: those of frames and joints would bloat the footer.
+_FILTERABLE = ["tracklet", "pid", "camid", "split", "frame", "frame_number", "status"]
+_FRAMELESS = (int(Status.MISSING), int(Status.UNREADABLE))
+
+
+def write_shards(plan: Plan, out: Path) -> None:
+    """Write all shards that are not finished yet, then give the folder its final name.
+
+    Raises:
+        PipelineError: If inputs disagree about the frames, or a frame has vanished.
+    """
+    with locked(plan.work, out):
+        plan.output.mkdir(exist_ok=True)
+        for leftover in plan.output.glob(".*.tmp"):
+            leftover.unlink()
+        _write_missing(plan)
+        paths.publish_dir(plan.output, out)
+        shutil.rmtree(plan.work)
+
+
+def _write_missing(plan: Plan) -> None:
+    done = {split: _tracklets_done(plan, split) for split, _, _ in plan.by_split()}
+    frames_done = sum(
+        length
+        for split, rows in groupby(plan.tracklets, key=lambda row: row[0])
+        for _, _, length in islice(rows, done[split])
+    )
+    with (
+        console.progress(plan.frames, "frames", "shards", frames_done) as meter,
+        ThreadPoolExecutor(READERS) as readers,
+    ):
+        for split, count in done.items():
+            _write_split(plan, split, _joined(plan, split, count, readers), meter)
+
+
+def _tracklets_done(plan: Plan, split: str) -> int:
+    files = [plan.file(split, number) for number in range(plan.finished(split))]
+    frames = [pq.read_table(file, columns=["frame"])["frame"] for file in files]
+    return sum(pc.sum(pc.equal(column, 0)).as_py() for column in frames)
+
+
+def _write_split(plan: Plan, split: str, tables: Iterator[pa.Table], meter: console.Meter) -> None:
+    number, table = plan.finished(split), next(tables, None)
+    described = _described(plan, split)
+    while table is not None:
+        with paths.write_atomic(plan.file(split, number)) as temporary:
+            table = _write_shard(table, tables, temporary, described, plan.shard_bytes, meter)
+        number += 1
+
+
+def _write_shard(
+    table: pa.Table | None,
+    tables: Iterator[pa.Table],
+    file: Path,
+    described: pa.Schema,
+    shard_bytes: int,
+    meter: console.Meter,
+) -> pa.Table | None:
+    """Fill one shard with tracklets, and return the first that did not fit."""
+    compression = {name: "none" if name == "jpeg" else "zstd" for name in described.names}
+    with pq.ParquetWriter(
+        file,
+        described,
+        compression=compression,
+        use_dictionary=["tracklet", "split"],
+        write_statistics=_FILTERABLE,
+    ) as writer:
+        written, group = 0, []
+        while table is not None and (not written or written + _bytes(table) <= shard_bytes):
+            # A tracklet starts a new row group when it does not fit: a clip is then one read.
+            if group and sum(map(len, group)) + len(table) > ROW_GROUP_FRAMES:
+                writer.write_table(pa.concat_tables(group), ROW_GROUP_FRAMES)
+                group = []
+            group.append(table.cast(described))
+            written += _bytes(table)
+            meter.advance(len(table))
+            table = next(tables, None)
+        writer.write_table(pa.concat_tables(group), ROW_GROUP_FRAMES)
+    return table
+
+
+def _bytes(table: pa.Table) -> int:
+    frames = pc.sum(pc.binary_length(table["jpeg"])).as_py() or 0
+    return frames + JOINT_BYTES * len(table)
+
+
+def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> Iterator[pa.Table]:
+    """Yield the frames of one tracklet after another, without the first `skip`."""
+    expected = [(name, length) for s, name, length in plan.tracklets if s == split]
+    streams = [
+        by_tracklet(sorted((Path("data") / name / plan.dataset).glob(f"{split}-*.parquet")))
+        for name in ("pose2d", "pose3d")
+    ]
+    truth = TrueJoints(plan.truth) if plan.truth else None
+    for i, (name, length) in enumerate(expected):
+        pose2d, pose3d = (next(stream, None) for stream in streams)
+        for stage, table in (("pose2d", pose2d), ("pose3d", pose3d)):
+            _check_same(plan, stage, table, name, length)
+        if i >= skip:
+            if truth:
+                pose3d = pose3d.set_column(
+                    pose3d.column_names.index("xyz"), "xyz", truth(pose2d["path"])
+                )
+            yield _with_frames(plan, pose2d, pose3d, readers)
+
+
+def by_tracklet(files: Iterable[Path]) -> Iterator[pa.Table]:
+    """Cut the rows of sorted files at every frame 0, a few thousand rows at a time."""
+    parts: list[pa.Table] = []
+    for file in files:
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(4096, use_threads=False):
+                table = pa.Table.from_batches([batch])
+                starts = np.flatnonzero(table["frame"].to_numpy() == 0)
+                bounds = [0, *starts[starts > 0], len(table)]
+                for a, b in pairwise(bounds):
+                    if parts and a in starts:
+                        yield pa.concat_tables(parts)
+                        parts = []
+                    parts.append(table.slice(a, b - a).replace_schema_metadata())
+    if parts:
+        yield pa.concat_tables(parts)
+
+
+def _check_same(plan: Plan, stage: str, table: pa.Table | None, name: str, length: int) -> None:
+    found = ("nothing", 0) if table is None else (table["tracklet"][0].as_py(), len(table))
+    if found != (name, length):
+        raise PipelineError(
+            f"data/{stage}/{plan.dataset}: expected {length} frames of tracklet {name} as in the "
+            f"index, found {found[1]} of {found[0]}. Run: dvc repro -f {stage}@{plan.dataset}"
+        )
+
+
+def _with_frames(
+    plan: Plan, pose2d: pa.Table, pose3d: pa.Table, readers: ThreadPoolExecutor
+) -> pa.Table:
+    """Join the two pose tables of one tracklet with its encoded frames."""
+    status = pose2d["status"].to_numpy()
+    status = np.where(status == Status.OK, pose3d["status"].to_numpy(), status)
+    if plan.embed_frames:
+        is_bad = np.isin(status, _FRAMELESS)
+        files = [
+            None if bad else plan.root / path
+            for path, bad in zip(pose2d["path"].to_pylist(), is_bad, strict=True)
+        ]
+        jpegs = list(readers.map(_read_frame, files))
+    else:
+        jpegs = [None] * len(pose2d)
+    columns = {name: pose2d[name] for name in pose2d.column_names}
+    columns |= {"xyz": pose3d["xyz"], "bridged": pose3d["bridged"]}
+    columns |= {"jpeg": pa.array(jpegs, pa.binary()), "status": pa.array(status, pa.int8())}
+    return pa.table([columns[name] for name in SHARD.names], schema=SHARD)
+
+
+def _read_frame(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise PipelineError(
+            f"{file} was there when joints were extracted and is gone. "
+            "Put it back or set REID_DATA_ROOT"
+        ) from None
+
+
+def _described(plan: Plan, split: str) -> pa.Schema:
+    """Return the schema of a split's shards with all that made them written into it."""
+    models = {}
+    for name in ("pose2d", "pose3d"):
+        file = next((Path("data") / name / plan.dataset).glob(f"{split}-*.parquet"))
+        found = schema.metadata(pq.read_schema(file))
+        models |= {f"{name}.{key}": value for key, value in found.items()}
+    return schema.with_metadata(
+        SHARD,
+        dataset=plan.dataset,
+        split=split,
+        layout2d=COCO17.name,
+        layout3d=H36M17.name,
+        embed_frames=plan.embed_frames,
+        fingerprint=plan.fingerprint,
+        params=plan.knobs,
+        pyarrow=version("pyarrow"),
+        numpy=version("numpy"),
+        **models,
+    )

@@ -1,0 +1,264 @@
+"""The report says what was measured, opens offline in a real browser, and shows its pictures."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evaluate.report import build as report
+from evaluate.report import charts, page
+from evaluate.score import run as score
+from pipeline import schema
+from pipeline.errors import PipelineError
+from tests.fake_extraction import Extracted, write_shards_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# Even persons are asked for in camera 0, odd ones in camera 1.
+PEOPLE = [
+    (f"{pid:04}C{camera + 1}T0001", pid, camera, "gallery" if camera != pid % 2 else "query", 4)
+    for pid in range(1, 7)
+    for camera in range(3)
+]
+
+
+def write_features() -> None:
+    index = pq.read_table("data/index/fake.parquet").to_pandas()
+    rng = np.random.default_rng(0)
+    person = {pid: rng.normal(size=16) for pid in index["pid"].unique()}
+    values = np.stack([person[pid] + 0.5 * rng.normal(size=16) for pid in index["pid"]])
+    columns = {name: index[name].tolist() for name in ("tracklet", "pid", "camid", "split")}
+    columns |= {"clothes": [None] * len(index), "trial": [None] * len(index)}
+    columns["feature"] = values.astype(np.float32).tolist()
+    table = pa.table(columns, schema.with_metadata(schema.features(16)))
+    Path("data/features").mkdir()
+    pq.write_table(table, "data/features/fake.parquet")
+    baseline = table.drop_columns("feature")
+    noise = rng.normal(size=(len(index), 4)).astype(np.float32)
+    column = pa.FixedSizeListArray.from_arrays(noise.ravel(), 4)
+    pq.write_table(baseline.append_column("random", column), "data/features/fake_baselines.parquet")
+
+
+@pytest.fixture
+def scored(extracted: Callable[..., Extracted], project: Path) -> None:
+    extracted(PEOPLE)
+    write_shards_of()
+    write_features()
+    score.main("fake", quiet=True)
+
+
+def text() -> str:
+    return Path("reports/fake/report.html").read_text()
+
+
+def words(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"<style>.*?</style>", "", markup)))
+
+
+def test_the_page_holds_the_numbers_of_the_scores(scored):
+    report.main("fake", quiet=True)
+    metrics = json.loads(Path("reports/fake/metrics.json").read_text())
+    said = words(text())
+    assert metrics["protocol"] in said
+    for found in (metrics, metrics["reranked"], metrics["baselines"]["random"]):
+        for key in ("mAP", "rank1", "rank5", "mINP"):
+            assert f"{100 * found[key]:.1f}" in said
+    interval = metrics["interval95"]["mAP"]
+    assert f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}" in said
+
+
+def test_every_query_worth_seeing_has_a_picture_on_disk_and_on_the_page(scored):
+    report.main("fake", quiet=True)
+    files = sorted(file.name for file in Path("reports/fake/ranked").iterdir())
+    assert files == ["best.png", *(f"hardest-{i:02}.png" for i in range(1, 7)), "median.png"]
+    assert all(cv2.imread(f"reports/fake/ranked/{name}") is not None for name in files)
+    assert text().count("data:image/jpeg;base64,") == len(files)
+
+
+def test_scores_by_camera_average_to_the_whole(scored):
+    report.main("fake", quiet=True)
+    cameras = json.loads(Path("reports/fake/cameras.json").read_text())
+    metrics = json.loads(Path("reports/fake/metrics.json").read_text())
+    assert [row["camera"] for row in cameras] == ["camera 0", "camera 1"]
+    weights = [row["queries"] for row in cameras]
+    for key in ("mAP", "rank1"):
+        average = np.average([row[key] for row in cameras], weights=weights)
+        assert average == pytest.approx(metrics[key], abs=1e-5)
+
+
+def test_nothing_is_fetched_from_outside(scored):
+    report.main("fake", quiet=True)
+    assert not re.search(r"<script|<link|@import|url\(", text())
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text())
+    assert all(source.startswith(("data:", "#")) for source in sources)
+
+
+def test_curves_pose_scores_and_times_appear_where_they_exist(scored, project: Path):
+    report.main("fake", quiet=True)
+    without = words(text())
+    assert "Stage 1: loss" not in without
+    metrics = Path("reports/fake/stage1/plots/metrics")
+    metrics.mkdir(parents=True)
+    (metrics / "loss.tsv").write_text("timestamp\tstep\tloss\n1\t1\t0.9\n2\t2\t0.5\n")
+    (metrics / "accuracy.tsv").write_text("step\taccuracy\n1\t0.2\n2\t0.6\n")
+    (project / "reports/fake/stage1/config.yaml").write_text("model: {type: NoSuchModel}\n")
+    walkers_pose = project / "data/weights/walkers_pose"
+    walkers_pose.mkdir(parents=True)
+    (walkers_pose / "metrics.json").write_text('{"held out": {"pck@0.1": 0.953}}')
+    (project / "work/times/fake").mkdir(parents=True, exist_ok=True)
+    (project / "work/times/fake/pose2d").write_text("75.0\n")
+    report.main("fake", quiet=True)
+    said = words(text())
+    for expected in ("Stage 1: loss", "Stage 1: accuracy", "NoSuchModel", "0.953", "pose2d"):
+        assert expected in said
+
+
+def test_the_page_names_the_revision_of_code_and_data(scored, project: Path):
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", "params.yaml")
+    git("commit", "-q", "-m", "knobs")
+    (project / "dvc.lock").write_text(
+        "stages:\n  shards@fake:\n    outs:\n"
+        "    - {path: data/shards/fake, md5: 0123456789abcdef}\n"
+    )
+    git("add", "dvc.lock")
+    report.main("fake", quiet=True)
+    said = words(text())
+    assert f"git {git('rev-parse', 'HEAD')}" in said
+    assert "uncommitted" not in said
+    assert "0123456789ab" in said
+    Path("params.yaml").write_text(Path("params.yaml").read_text() + "\n")
+    report.main("fake", quiet=True)
+    assert "with uncommitted changes" in words(text())
+
+
+def test_the_same_scores_give_the_same_page(scored):
+    report.main("fake", quiet=True)
+    first = text()
+    pictures = {file: file.read_bytes() for file in Path("reports/fake/ranked").iterdir()}
+    report.main("fake", quiet=True)
+    assert text() == first
+    assert {file: file.read_bytes() for file in pictures} == pictures
+
+
+def test_without_scores_the_command_says_what_to_run(scored):
+    Path("reports/fake/metrics.json").unlink()
+    with pytest.raises(PipelineError, match=r"metrics.json is missing. Run: dvc repro score@fake"):
+        report.main("fake")
+
+
+def test_a_dry_run_writes_nothing(scored):
+    report.main("fake", dry_run=True)
+    assert not Path("reports/fake/report.html").exists()
+
+
+def test_names_from_data_cannot_break_the_page():
+    evil = "<script>alert(1)</script>"
+    made = page.page(evil, evil, [("A", page.table([evil], [[evil]]) + page.folded(evil, evil))])
+    made += charts.lines({evil: [(0, 0), (1, 1)]}, evil, evil) + charts.bars({evil: 1.0}, evil)
+    assert "<script" not in made
+
+
+@pytest.mark.parametrize("points", [[(1, 0.5)], [(1, 2.0), (2, 2.0)], [(0, float("nan")), (1, 1)]])
+def test_charts_of_few_or_equal_points_have_finite_places(points):
+    made = charts.lines({"a": points}, "x", "y", (0, 1))
+    for name in ("points", "x", "y", "x1", "y1"):
+        for found in re.findall(rf' {name}="([^"]*)"', made):
+            assert np.isfinite([float(x) for x in re.split("[ ,]+", found)]).all()
+
+
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
+)
+# What a browser made of the page. The page itself forbids scripts, so a copy without that is asked.
+_PROBE = """<script>addEventListener("load", () => {
+  const images = [...document.images];
+  parent.document.title = JSON.stringify({
+    width: innerWidth,
+    images: images.length,
+    shown: images.filter(image => image.complete && image.naturalWidth > 500).length,
+    overflow: document.documentElement.scrollWidth - innerWidth,
+    background: getComputedStyle(document.body).backgroundColor,
+    charts: [...document.querySelectorAll("svg")].filter(s => s.getBBox().width > 100).length,
+    empty: [...document.querySelectorAll("section")].filter(s => s.offsetHeight < 40).length,
+  });
+});</script>"""
+
+
+def browse(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}",
+            *arguments,
+        ],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    assert not complaints
+    return done.stdout
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_all_pictures_without_scrolling_sideways(scored, project, tmp_path, theme):
+    for stage in ("pose2d", "stage1"):
+        (project / "work/times/fake").mkdir(parents=True, exist_ok=True)
+        (project / "work/times/fake" / stage).write_text("75.0\n")
+    curves = Path("reports/fake/stage1/plots/metrics")
+    curves.mkdir(parents=True)
+    (curves / "loss.tsv").write_text("step\tloss\n1\t0.9\n2\t0.5\n")
+    report.main("fake", quiet=True)
+    bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text())
+    inside = html.escape(bare.replace("</head>", f"{_PROBE}</head>"))
+    asked = tmp_path / "asked.html"
+    # A window cannot be as narrow as a phone, but a frame in it can.
+    asked.write_text(
+        "<!doctype html><title>none</title>"
+        f'<iframe style="width: 390px; height: 900px; border: 0" srcdoc="{inside}"></iframe>'
+    )
+    scheme = {"dark": 0, "light": 1}[theme]
+    dom = browse(
+        tmp_path,
+        f"--blink-settings=preferredColorScheme={scheme}",
+        "--dump-dom",
+        f"file://{asked}",
+    )
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1]))
+    assert found["width"] == 390
+    assert found["images"] == found["shown"] == 8
+    assert found["overflow"] <= 0
+    assert found["charts"] >= 4
+    assert found["empty"] == 0
+    brightness = sum(map(int, re.findall(r"\d+", found["background"])[:3]))
+    assert brightness < 150 if theme == "dark" else brightness > 600
+
+
+@needs_browser
+def test_the_page_as_it_is_opens_without_complaint_and_is_not_blank(scored, tmp_path):
+    report.main("fake", quiet=True)
+    picture = tmp_path / "page.png"
+    browse(
+        tmp_path,
+        "--window-size=1000,3000",
+        f"--screenshot={picture}",
+        f"file://{Path('reports/fake/report.html').absolute()}",
+    )
+    shown = cv2.imread(str(picture))
+    assert shown.shape == (3000, 1000, 3)
+    # Text, green and red frames, skeletons: thousands of colours, and ink all the way down.
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 2000
+    assert all(np.ptp(part) > 100 for part in np.array_split(shown, 6))

@@ -1,0 +1,286 @@
+"""The scoring command and its protocols, from feature tables to reports."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from evaluate.score.run import find_rules, score_tables
+from pipeline.errors import PipelineError
+from pipeline.params import Params, load
+from pipeline.schema import PER_QUERY, check, features
+from tests.conftest import ROOT
+
+
+def table(rows: list[tuple], channels: int = 8, seed: int = 0, **columns: list) -> pa.Table:
+    """Make a feature table of (tracklet, pid, camid, split) rows; one centre per person."""
+    rng = np.random.default_rng(seed)
+    names, pids, camids, splits = zip(*rows, strict=True)
+    centres = rng.standard_normal((max(pids) + 2, channels))
+    values = centres[list(pids)] + 0.7 * rng.standard_normal((len(rows), channels))
+    columns = {"clothes": [None] * len(rows), "trial": [None] * len(rows)} | columns
+    flat = pa.array(values.astype(np.float32).ravel())
+    made = {
+        "tracklet": names,
+        "pid": pids,
+        "camid": camids,
+        "split": splits,
+        **columns,
+        "feature": pa.FixedSizeListArray.from_arrays(flat, channels),
+    }
+    return pa.table(made).cast(features(channels))
+
+
+def small_rows() -> list[tuple]:
+    """Four persons in three cameras, one query each; person 5 is seen by queries alone."""
+    rows = [(f"g{p}c{c}", p, c, "gallery") for p in (1, 2, 3, 4) for c in (1, 2)]
+    rows += [(f"q{p}", p, 0, "query") for p in (1, 2, 3, 4)]
+    rows += [("q5c0", 5, 0, "query"), ("q5c1", 5, 1, "query")]
+    return [*rows, ("d1", 0, 1, "gallery"), ("j1", -1, 1, "gallery")]
+
+
+@pytest.fixture
+def params() -> Params:
+    return load((), "walkers", ROOT / "params.yaml")
+
+
+def with_score(params: Params, **knobs: object) -> Params:
+    return params.model_copy(update={"score": params.score.model_copy(update=knobs)})
+
+
+def with_format(params: Params, name: str) -> Params:
+    dataset = params.datasets["walkers"].model_copy(update={"format": name})
+    return params.model_copy(update={"datasets": {"toy": dataset}})
+
+
+@pytest.fixture
+def score(tmp_path: Path, params: Params) -> Callable[..., dict]:
+    """Score a table, by the common rules unless a dataset is named."""
+
+    def call(made: pa.Table, params: Params = params, dataset: str | None = None, **more) -> dict:
+        pq.write_table(made, tmp_path / "f.parquet")
+        return score_tables(params, dataset, [tmp_path / "f.parquet"], tmp_path / "report", **more)
+
+    return call
+
+
+def test_the_two_gallery_rules_score_different_numbers_of_queries(
+    params: Params, score: Callable
+) -> None:
+    made = table(small_rows())
+    without = score(made, with_score(params, gallery_includes_queries=False))
+    with_queries = score(made, with_score(params, gallery_includes_queries=True))
+    assert (without["queries_scored"], without["gallery"]) == (4, 9)
+    assert (with_queries["queries_scored"], with_queries["gallery"]) == (6, 15)
+    assert without["queries"] == with_queries["queries"] == 6
+    assert "queries not in the gallery" in without["protocol"]
+    assert "queries in the gallery" in with_queries["protocol"]
+
+
+def test_a_table_that_lists_queries_in_the_gallery_too_means_the_same(
+    params: Params, score: Callable
+) -> None:
+    rows = small_rows()
+    again = [(name, pid, camid, "gallery") for name, pid, camid, split in rows if split == "query"]
+    plain = table(rows)
+    # The copies carry the features of their originals.
+    originals = [i for i, row in enumerate(rows) if row[3] == "query"]
+    copies = plain.take(originals).set_column(3, "split", pa.array(["gallery"] * len(again)))
+    both = pa.concat_tables([plain, copies])
+    for rule in (True, False):
+        knobs = with_score(params, gallery_includes_queries=rule)
+        left, right = score(plain, knobs), score(both, knobs)
+        assert left["mAP"] == pytest.approx(right["mAP"], abs=1e-9)
+        assert left["gallery"] == right["gallery"]
+
+
+def test_mars_at_full_size_scores_1980_or_1840_queries(
+    real_data: Path, params: Params, score: Callable
+) -> None:
+    rows = []
+    with (real_data / "mars_info" / "mars_tracklets.csv").open(newline="") as file:
+        for line in csv.DictReader(file):
+            if line["split"] == "test":
+                split = "query" if line["role"] == "query" else "gallery"
+                name = line["prefix"].rpartition("/")[2]
+                rows.append((name, int(line["pid"]), int(line["camid"]) - 1, split))
+    made = table(rows)
+    knobs = params.score.rerank.model_copy(update={"enabled": False})
+    mars = with_format(with_score(params, rerank=knobs), "mars")
+    official = score(made, mars, "toy")
+    assert (official["queries_scored"], official["gallery"]) == (1980, 11310)
+    assert official["gallery_includes_queries"] is True
+    assert official["protocol"].startswith("official rules: queries in the gallery")
+    common = score(made, with_score(mars, gallery_includes_queries=False), "toy")
+    assert (common["queries_scored"], common["gallery"]) == (1840, 9330)
+    assert "chosen rules" in common["protocol"]
+
+
+@pytest.mark.parametrize(
+    ("name", "queries", "own_camera"),
+    [("mars", True, False), ("ls_vid", False, False), ("vreid_xfd", False, True)],
+)
+def test_official_rules_come_from_the_format(
+    params: Params, name: str, queries: bool, own_camera: bool
+) -> None:
+    rules = find_rules(with_format(params, name), "toy")
+    assert (rules.gallery_includes_queries, rules.same_camera_counts) == (queries, own_camera)
+    assert rules.is_official
+
+
+def test_reports_hold_what_their_readers_need(tmp_path: Path, score: Callable) -> None:
+    metrics = score(table(small_rows()))
+    assert json.loads((tmp_path / "report/metrics.json").read_text())["mAP"] == pytest.approx(
+        metrics["mAP"], abs=1e-6
+    )
+    cmc = json.loads((tmp_path / "report/cmc.json").read_text())
+    assert [record["rank"] for record in cmc] == list(range(1, 51))
+    assert cmc[0]["cmc"] == pytest.approx(metrics["rank1"], abs=1e-6)
+    assert cmc[4]["reranked"] == pytest.approx(metrics["reranked"]["rank5"], abs=1e-6)
+    pairs = json.loads((tmp_path / "report/camera_pairs.json").read_text())
+    assert {(pair["query_camid"], pair["gallery_camid"]) for pair in pairs} == {(0, 1), (0, 2)}
+    path = tmp_path / "report/per_query.parquet"
+    check(path, PER_QUERY, "")
+    rows = {row["tracklet"]: row for row in pq.read_table(path).to_pylist()}
+    assert rows["q5c0"]["ap"] is None
+    first = rows["q1"]
+    matched = [i for i, flag in enumerate(first["is_match"]) if flag]
+    assert {first["gallery"][i] for i in matched} == {"g1c1", "g1c2"}
+    ranked = [
+        flag for flag, junk in zip(first["is_match"], first["is_junk"], strict=True) if not junk
+    ]
+    assert first["first_rank"] == ranked.index(True) + 1
+    assert first["distance"] == sorted(first["distance"])
+
+
+def test_distances_made_elsewhere_are_ranked_as_they_stand(tmp_path: Path, score: Callable) -> None:
+    rows = small_rows()
+    made = table(rows)
+    query = [row for row in rows if row[3] == "query"]
+    gallery = [row for row in rows if row[3] == "gallery"]
+    perfect = np.array([[float(g[1] != q[1]) for g in gallery] for q in query])
+    np.save(tmp_path / "d.npy", perfect)
+    metrics = score(made, distances=tmp_path / "d.npy")
+    assert metrics["mAP"] == 1
+    assert "reranked" not in metrics
+
+
+def test_distances_of_another_shape_are_refused(tmp_path: Path, score: Callable) -> None:
+    np.save(tmp_path / "d.npy", np.zeros((2, 2)))
+    with pytest.raises(PipelineError, match=r"6 queries and 10 gallery"):
+        score(table(small_rows()), distances=tmp_path / "d.npy")
+    (tmp_path / "d.npy").write_text("0 1 2")
+    with pytest.raises(PipelineError, match=r"not a readable \.npy"):
+        score(table(small_rows()), distances=tmp_path / "d.npy")
+
+
+def test_ten_splits_give_mean_and_deviation(
+    tmp_path: Path, params: Params, score: Callable
+) -> None:
+    rows = small_rows()
+    alone = [table(rows, seed=seed, trial=[seed] * len(rows)) for seed in range(3)]
+    single = [score(made) for made in alone]
+    files = []
+    for seed, made in enumerate(alone):
+        files.append(tmp_path / f"{seed}.parquet")
+        pq.write_table(made, files[-1])
+    together = score_tables(params, None, files, tmp_path / "all")
+    one_table = score(pa.concat_tables(alone))
+    values = [metrics["mAP"] for metrics in single]
+    assert together["trials"] == 3
+    assert together["mAP"] == pytest.approx(np.mean(values))
+    assert together["std"]["mAP"] == pytest.approx(np.std(values, ddof=1))
+    assert together["reranked"]["rank1"] == pytest.approx(
+        np.mean([metrics["reranked"]["rank1"] for metrics in single])
+    )
+    assert together["queries"] == 6
+    assert together["protocol"].endswith("mean of 3 splits")
+    assert one_table["mAP"] == together["mAP"]
+
+
+def test_two_tables_of_one_split_are_refused(tmp_path: Path, params: Params) -> None:
+    pq.write_table(table(small_rows()), tmp_path / "a.parquet")
+    with pytest.raises(PipelineError, match="stands twice"):
+        score_tables(params, None, [tmp_path / "a.parquet"] * 2, tmp_path / "out")
+
+
+def test_clothes_are_scored_where_every_tracklet_has_them(score: Callable) -> None:
+    rows = small_rows()
+    clothes = [camid // 2 for _, _, camid, _ in rows]
+    metrics = score(table(rows, clothes=clothes))
+    # The matches in camera 2 wear other clothes than the queries in camera 0.
+    assert metrics["clothes"]["same"]["queries_scored"] == 4
+    assert metrics["clothes"]["changing"]["queries_scored"] == 4
+    assert "clothes" not in score(table(rows))
+
+
+def test_baselines_are_scored_by_the_same_code(
+    tmp_path: Path, params: Params, score: Callable
+) -> None:
+    made = table(small_rows())
+    plain = score(made)
+    zeros = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(len(made) * 2, np.float32)), 2)
+    renamed = made.rename_columns({"feature": "colour"}).append_column("random", zeros)
+    pq.write_table(renamed, tmp_path / "b.parquet")
+    found = score(made, baselines=tmp_path / "b.parquet")["baselines"]
+    assert set(found) == {"colour", "random"}
+    assert found["colour"]["mAP"] == pytest.approx(plain["mAP"])
+    assert found["random"]["mAP"] < plain["mAP"]
+
+
+def without(made: pa.Table, column: str, value: object) -> pa.Table:
+    """Replace the first value of a column."""
+    values = made[column].to_pylist()
+    values[0] = value
+    field = made.schema.field(column)
+    return made.set_column(made.column_names.index(column), field, pa.array(values, field.type))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda t: without(t, "pid", None), "1 tracklets have no pid; each needs exactly one"),
+        (lambda t: without(t, "camid", None), "1 tracklets have no camid"),
+        (lambda t: without(t, "feature", None), "1 tracklets have no feature"),
+        (lambda t: without(t, "feature", [float("nan")] * 8), "feature of g1c1 is NaN"),
+        (lambda t: without(t, "tracklet", "g1c2"), "g1c2 stands twice among the gallery"),
+        (lambda t: t.drop_columns("camid"), "has no column camid"),
+        (
+            lambda t: t.filter(pa.compute.equal(t["split"], "gallery")),
+            "no tracklets of split query",
+        ),
+        (lambda t: without(t, "tracklet", "q1"), "1 of 6 queries are also gallery tracklets"),
+    ],
+)
+def test_faulty_tables_are_refused(score: Callable, break_it: Callable, message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        score(break_it(table(small_rows())))
+
+
+def test_the_command_scores_any_table(tmp_path: Path, command: Callable) -> None:
+    pq.write_table(table(small_rows()), tmp_path / "f.parquet")
+    done = command(
+        "evaluate.score", "--features", tmp_path / "f.parquet", "--out", tmp_path / "report"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "re-ranked" in done.stdout
+    assert "4 queries scored" in done.stdout
+    assert (tmp_path / "report" / "metrics.json").exists()
+
+
+def test_the_command_without_a_table_or_dataset_says_what_to_name(command: Callable) -> None:
+    done = command("evaluate.score")
+    assert done.returncode == 1
+    assert "--dataset" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_missing_table_names_the_command_that_makes_it(tmp_path: Path, command: Callable) -> None:
+    done = command("evaluate.score", "--features", tmp_path / "x.parquet", "--out", tmp_path)
+    assert done.returncode == 1
+    assert "python -m evaluate.embed" in done.stderr

@@ -1,0 +1,326 @@
+"""Searching ranks a gallery exactly, by whatever shows a person."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluate import embed
+from evaluate.search import __main__ as search
+from evaluate.search.gallery import Entry, Gallery
+from evaluate.search.query import Embedder, from_folder, from_video
+from pipeline.cli import Stage, start
+from pipeline.errors import PipelineError
+from tests.fake_extraction import Extracted, write_shards_of
+
+PEOPLE = [
+    (f"{pid:04}C{camera + 1}T0001", pid, camera, "query" if camera == 0 else "gallery", 11)
+    for pid in range(1, 5)
+    for camera in range(2)
+]
+
+
+def publish_model(stage: Stage, dataset: str = "fake") -> None:
+    """Publish the model of stage 2 as it is before training."""
+    import torch
+
+    from pipeline.registry import MODELS
+    from train.stage2 import configure
+    from train.weights.checkpoint import save
+
+    torch.manual_seed(0)
+    config = configure(stage)["model"] | {"classes": 4}
+    about = {"stage": "stage2", "classes": 4}
+    save(Path(f"models/{dataset}/stage2.safetensors"), MODELS.build(config), {"about": about})
+
+
+@pytest.fixture
+def stage(extracted: Callable[..., Extracted]) -> Stage:
+    """A dataset whose test tracklets are embedded by an untrained model."""
+    extracted(PEOPLE)
+    write_shards_of()
+    stage = start("search", "fake", ["runtime.workers=1"], 0, False, False, True)
+    publish_model(stage)
+    embed.main("fake", quiet=True)
+    return stage
+
+
+def folder_of(tracklet: str) -> Path:
+    """Copy a tracklet's frames to a folder of their own."""
+    folder = Path("photos") / tracklet
+    folder.mkdir(parents=True)
+    for file in Path("raw/fake").rglob(f"{tracklet}F*.jpg"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def video_of(folder: Path, at: tuple[int, int]) -> tuple[Path, Path]:
+    """Show a folder's images in a lossless video, and write where."""
+    file, boxes = Path("street.avi"), Path("walk.csv")
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"FFV1"), 15, (160, 120))
+    assert writer.isOpened()
+    lines = ["frame,x,y,width,height"]
+    for i, image in enumerate(sorted(folder.iterdir())):
+        scene = np.full((120, 160, 3), 90, np.uint8)
+        crop = cv2.imread(str(image))
+        scene[at[1] : at[1] + crop.shape[0], at[0] : at[0] + crop.shape[1]] = crop
+        writer.write(scene)
+        lines.append(f"{i},{at[0]},{at[1]},{crop.shape[1]},{crop.shape[0]}")
+    writer.release()
+    boxes.write_text("\n".join(lines))
+    return file, boxes
+
+
+@pytest.mark.parametrize("frames", ["rrs", "dense"])
+def test_a_folder_of_a_tracklets_frames_has_the_tracklets_feature(stage: Stage, frames: str):
+    if frames == "dense":
+        override = ["embed.frames=dense"]
+        embed.main("fake", override, quiet=True)
+        Path("data/features/fake.parquet").unlink()
+        Path("work/try/data/features/fake.parquet").rename("data/features/fake.parquet")
+        stage = start("search", "fake", override, 0, False, False, True)
+    made = Embedder(stage).feature(from_folder(folder_of("0002C2T0001")))
+    entry = Gallery.of_dataset(stage).find("0002C2T0001")
+    np.testing.assert_allclose(made / np.linalg.norm(made), entry.feature, atol=1e-5)
+
+
+def test_a_video_with_boxes_has_the_same_frames_as_a_folder(stage: Stage):
+    folder = folder_of("0003C1T0001")
+    file, boxes = video_of(folder, (40, 20))
+    crops, images = from_video(file, boxes), from_folder(folder)
+    assert len(crops) == len(images) == 11
+    # The colour model of the video rounds.
+    for crop, image in zip(crops, images, strict=True):
+        assert np.abs(crop.astype(int) - image).mean() < 3
+
+
+def test_the_ranking_is_that_of_all_distances(stage: Stage):
+    known = Gallery.of_dataset(stage)
+    table = pq.read_table("data/features/fake.parquet")
+    features = np.stack(table["feature"].to_numpy(zero_copy_only=False))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for i, name in enumerate(table["tracklet"].to_pylist()):
+        expected = np.argsort(1 - unit @ unit[i], kind="stable")
+        found = known.nearest(known.find(name), 5)
+        assert [row for row, _ in found] == [row for row in expected if row != i][:5]
+
+
+def test_a_tracklet_is_shown_with_its_ranking(stage: Stage, capsys):
+    search.main("fake", "0001C1T0001", top=3)
+    out = capsys.readouterr().out
+    assert "0001C1T0001" in out
+    assert len([line for line in out.splitlines() if "T0001" in line and "0." in line]) == 3
+    assert cv2.imread("work/search/0001C1T0001.png") is not None
+
+
+def test_attention_is_drawn_on_every_frame(stage: Stage):
+    from evaluate import attention
+
+    attention.main("fake", "0001C2T0001", frames=3, quiet=True)
+    shown = cv2.imread("work/attention/0001C2T0001.png")
+    assert shown.shape[1] == 3 * (2 * 32 + 4)
+    heat = Embedder(stage).resemblance(from_folder(folder_of("0001C2T0001")))
+    assert heat.shape[0] == 11
+    assert heat.shape[1] == 2 * heat.shape[2]
+    assert np.abs(heat).max() <= 1 + 1e-5
+
+
+def test_heat_lies_where_it_is_largest():
+    from evaluate.attention import overlay
+
+    heat = np.zeros((4, 2))
+    heat[3, 1] = 5
+    shown = overlay(np.zeros((64, 32, 3), np.uint8), heat).astype(int)
+    warm = shown[..., 0] - shown[..., 2]
+    y, x = np.unravel_index(warm.argmax(), warm.shape)
+    assert y > 40
+    assert x > 14
+
+
+def test_a_gallery_of_ones_own_grows_and_is_searched(stage: Stage, capsys):
+    mine = Path("mine.parquet")
+    for tracklet in ("0001C2T0001", "0002C2T0001", "0003C2T0001"):
+        folder = folder_of(tracklet)
+        search.main("fake", str(folder), gallery=mine, add=True, pid=int(tracklet[:4]), quiet=True)
+    assert pq.read_metadata(mine).num_rows == 3
+    search.main("fake", "0002C2T0001", gallery=mine, name="again", top=1)
+    assert "0002C2T0001" in capsys.readouterr().out.split("distance")[1].split("written")[0]
+    assert pq.read_metadata(mine).num_rows == 3
+
+
+def change_model() -> None:
+    weights = Path("models/fake/stage2.safetensors")
+    weights.write_bytes(weights.read_bytes() + b" ")
+
+
+def change_version() -> None:
+    table = pq.read_table("mine.parquet")
+    about = table.schema.metadata | {b"schema_version": b"99"}
+    pq.write_table(table.replace_schema_metadata(about), "mine.parquet")
+
+
+def break_file() -> None:
+    Path("mine.parquet").write_bytes(b"PAR1, but not for long")
+
+
+@pytest.mark.parametrize("add", [[], ["--add"]])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change_model, "was filled by another model than is trained now"),
+        (change_version, "has schema version 99, this program reads"),
+        (break_file, "is not a readable Parquet file"),
+        (lambda: shutil.copy("data/features/fake.parquet", "mine.parquet"), "it lacks jpeg"),
+    ],
+)
+def test_a_gallery_that_cannot_be_compared_is_one_line(
+    stage, command, project, spoil, message, add
+):
+    search.main("fake", "0001C1T0001", gallery=Path("mine.parquet"), add=True, quiet=True)
+    spoil()
+    before = Path("mine.parquet").read_bytes()
+    arguments = ["-d", "fake", "--query", "0002C1T0001", "--gallery", "mine.parquet", *add]
+    done = command("evaluate.search", *arguments, cwd=project)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert Path("mine.parquet").read_bytes() == before
+
+
+def test_a_gallery_is_whole_when_writing_it_fails(stage: Stage, monkeypatch):
+    mine = Path("mine.parquet")
+    search.main("fake", "0001C1T0001", gallery=mine, add=True, quiet=True)
+    before = mine.read_bytes()
+
+    def full(table, file, *_, **__):
+        Path(file).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        search.main("fake", "0002C1T0001", gallery=mine, add=True, quiet=True)
+    assert mine.read_bytes() == before
+    assert [file.name for file in Path().glob("*mine*")] == ["mine.parquet"]
+
+
+def test_a_name_stands_for_one_tracklet(stage: Stage):
+    for expected in (None, pytest.raises(PipelineError, match="Choose another --name")):
+        arguments = {"gallery": Path("mine.parquet"), "add": True, "quiet": True}
+        if expected is None:
+            search.main("fake", "0001C1T0001", **arguments)
+        else:
+            with expected:
+                search.main("fake", "0001C1T0001", **arguments)
+
+
+def gallery_of(features: np.ndarray) -> Gallery:
+    table = pa.table(
+        {
+            "tracklet": [str(i) for i in range(len(features))],
+            "feature": pa.FixedSizeListArray.from_arrays(features.ravel(), features.shape[1]),
+        }
+    )
+    return Gallery(table, "", None)
+
+
+def test_nearest_of_a_large_gallery_are_exact():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(10_000, 64)).astype(np.float32)
+    unit = features.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    query = rng.normal(size=64)
+    expected = np.argsort(1 - unit @ (query / np.linalg.norm(query)), kind="stable")[:20]
+    found = gallery_of(features).nearest(Entry("new", feature=query), 20)
+    assert [row for row, _ in found] == expected.tolist()
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=60), st.integers(0, 7), st.integers(1, 70))
+def test_of_equally_near_tracklets_the_earlier_come_first(kinds, query, count):
+    # Vectors of length one whose products are exact, many of them equal.
+    signs = 1 - 2 * ((np.arange(8)[:, None] >> np.arange(3)) & 1)
+    vectors = np.concatenate([0.5 * signs, np.full((8, 1), 0.5)], axis=1).astype(np.float32)
+    known = gallery_of(vectors[kinds])
+    expected = np.argsort(1 - vectors[kinds] @ vectors[query], kind="stable")[:count]
+    found = known.nearest(Entry("new", feature=vectors[query]), count)
+    assert [row for row, _ in found] == expected.tolist()
+
+
+def no_video() -> None:
+    # FFmpeg takes the beginning for a video, and complains in words of its own.
+    Path("a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(12) + b"\0\0\4\0mdat" + b"no" * 900)
+    Path("walk.csv").write_text("frame,x,y,width,height\n0,0,0,5,5\n")
+
+
+def box_outside() -> None:
+    _, boxes = video_of(folder_of("0003C1T0001"), (40, 20))
+    boxes.write_text("frame,x,y,width,height\n0,500,10,20,20\n")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (lambda: None, ["0001C1T0009"], "neither a file nor a test tracklet. Did you mean"),
+        (lambda: None, ["photos/nobody"], "photos/nobody does not exist"),
+        (lambda: Path("empty").mkdir(), ["empty"], "empty holds no images"),
+        (lambda: Path("a.mp4").write_bytes(b"no"), ["a.mp4"], "say where the person is: --boxes"),
+        (lambda: None, ["0001C1T0001", "--add"], "Give --gallery FILE.parquet"),
+        (no_video, ["a.mp4", "--boxes", "walk.csv"], "a.mp4 does not decode as a video"),
+        (box_outside, ["street.avi", "--boxes", "walk.csv"], "walk.csv:2: box 500,10,20,20 lies"),
+    ],
+)
+def test_a_wrong_request_is_one_line(stage, command, project, prepare, arguments, message):
+    prepare()
+    query, *options = arguments
+    done = command("evaluate.search", "-d", "fake", "--query", query, *options, cwd=project)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_image_that_does_not_decode_is_named(tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(PipelineError, match=r"a.jpg does not decode as an image"):
+        from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0,500,10,20,20", r"walk.csv:13: box 500,10,20,20 lies outside the 160 x 120 frame"),
+        ("0,-40,10,20,20", "lies outside"),
+        ("3,10,10,0,20", "lies outside"),
+        ("99,1,1,9,9", r"frame 99 is asked for, but street.avi ends after 11"),
+        ("1,2,3", "expected numbers under the header frame,x,y,width,height"),
+        ("a,1,1,9,9", "expected numbers"),
+        ("nan,1,1,9,9", "expected numbers"),
+        ("1,1,1,inf,9", "expected numbers"),
+    ],
+)
+def test_wrong_boxes_are_named(extracted, line: str, message: str):
+    extracted(PEOPLE)
+    file, boxes = video_of(folder_of("0003C1T0001"), (40, 20))
+    boxes.write_text(f"{boxes.read_text()}\n{line}\n")
+    with pytest.raises(PipelineError, match=message):
+        from_video(file, boxes)
+
+
+def test_a_box_over_the_edge_is_cut_off(extracted):
+    extracted(PEOPLE)
+    file, boxes = video_of(folder_of("0003C1T0001"), (40, 20))
+    boxes.write_text("frame,x,y,width,height\n2,-10,100,30,60\n")
+    assert from_video(file, boxes)[0].shape == (20, 20, 3)
+
+
+def test_a_file_that_is_no_video_is_an_error(tmp_path: Path):
+    (tmp_path / "walk.csv").write_text("frame,x,y,width,height\n0,0,0,5,5\n")
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with pytest.raises(PipelineError, match=r"a.mp4 does not decode as a video"):
+        from_video(tmp_path / "a.mp4", tmp_path / "walk.csv")

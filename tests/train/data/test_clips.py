@@ -1,0 +1,209 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from pipeline.errors import PipelineError
+from pipeline.schema import Status
+from shards.read import Shards, decode
+from tests.conftest import ROOT
+from tests.train.tiny import rows, spoil, write_shards
+from train.data.clips import ClipDataset, TestDataset, chunked
+from train.data.sampler import Draw, PKSampler
+
+FLIP = [{"type": "ClipFlip", "prob": 0.5}]
+
+
+@pytest.fixture
+def made() -> list[dict]:
+    return rows({"train": [7, 3, 30], "query": [4, 9], "gallery": [4, 9]})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, made):
+    """Write `made` on call, after a test has spoilt some of it."""
+    monkeypatch.chdir(tmp_path)
+    return lambda: str(write_shards(tmp_path / "data/shards/tiny", made))
+
+
+def train_set(root: str, **options) -> ClipDataset:
+    return ClipDataset(root, clip_frames=4, image_size=(64, 32), **options)
+
+
+def embedded_set(root: str, **options) -> TestDataset:
+    return TestDataset(root, ["query", "gallery"], clip_frames=4, image_size=(64, 32), **options)
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
+def test_each_chunk_gives_one_frame_in_order(length, clip_frames, seed):
+    taken = chunked(np.arange(length), clip_frames, np.random.default_rng(seed))
+    first = chunked(np.arange(length), clip_frames)
+    assert len(taken) == len(first) == clip_frames
+    assert (np.diff(taken) >= 0).all()
+    for chunk, (start, frame) in enumerate(zip(first, taken, strict=True)):
+        stop = max((chunk + 1) * length // clip_frames, start + 1)
+        assert start <= frame < stop
+
+
+def test_labels_follow_the_sorted_pids(folder):
+    data = train_set(folder())
+    assert data.pids == [3, 7, 30]
+    assert [data.pids[label] for label in data.labels] == data.table["pid"].tolist()
+
+
+def test_labels_do_not_depend_on_the_hash_seed(folder):
+    build = f"ClipDataset({folder()!r}, 4, (64, 32))"
+    program = f"from train.data.clips import ClipDataset; print({build}.labels)"
+    made = {
+        subprocess.check_output(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+        for seed in ("1", "2")
+    }
+    assert made == {"[0, 0, 1, 1, 2, 2]\n"}
+
+
+def test_a_clip_is_a_function_of_its_key(folder):
+    data = train_set(folder(), transforms=FLIP)
+    first, again, other = (
+        data[Draw(0, key)]["inputs"] for key in ((0, 1, 2), (0, 1, 2), (0, 1, 3))
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["xyz"], other["xyz"])
+
+
+def test_batches_are_the_same_whatever_the_number_of_workers(folder):
+    data = train_set(folder(), transforms=FLIP)
+
+    def epoch(workers: int) -> list[dict]:
+        sampler = PKSampler(data, identities=3, clips=2, seed=0)
+        sampler.set_epoch(4)
+        return list(DataLoader(data, 6, sampler=sampler, num_workers=workers))
+
+    for one, other in zip(epoch(0), epoch(2), strict=True):
+        assert torch.equal(one["labels"], other["labels"])
+        for name, value in one["inputs"].items():
+            assert torch.equal(value, other["inputs"][name])
+
+
+def test_skeletons_belong_to_the_frames_beside_them(folder, made):
+    data = train_set(folder())
+    item = data[Draw(2, (5, 5, 5))]
+    own = [row for row in made if row["tracklet"] == data.table["tracklet"][2]]
+    pictures = [decode(row["jpeg"]).transpose(2, 0, 1) for row in own]
+    for frame, xyz in zip(item["inputs"]["frames"], item["inputs"]["xyz"], strict=True):
+        at = next(i for i, one in enumerate(pictures) if np.array_equal(one, frame))
+        np.testing.assert_array_equal(xyz.ravel(), np.float32(own[at]["xyz"]))
+
+
+def test_a_failed_skeleton_is_masked_and_its_frame_still_used(folder, made):
+    for row in made:
+        if row["tracklet"] == "0003C1T0001" and row["frame"] % 2:
+            spoil(row, Status.LOW_SCORE)
+    data = train_set(folder())
+    seen = set()
+    for seed in range(8):
+        inputs = data[Draw(0, (seed, 0, 0))]["inputs"]
+        assert inputs["frame_mask"].all()
+        assert torch.equal(inputs["xyz"].abs().sum((1, 2)) > 0, inputs["mask"])
+        assert inputs["frames"].float().mean((1, 2, 3)).min() > 20
+        seen.add(tuple(inputs["mask"].tolist()))
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize("status", [Status.MISSING, Status.UNREADABLE])
+def test_frames_that_cannot_be_decoded_are_never_drawn(folder, made, status):
+    bad = [row for row in made if row["tracklet"] == "0003C1T0001"][1:4]
+    for row in bad:
+        spoil(row, status)
+    data = train_set(folder())
+    shards = Shards(data.shards.folder)
+    position = shards.find("0003C1T0001")
+    good = {int(shards.rows(position)[i]) for i in (0, 4, 5)}
+    for seed in range(8):
+        data[Draw(0, (seed, 0, 0))]
+        assert set(chunked(data.readable(0), 4, np.random.default_rng(seed))) <= good
+
+
+def test_a_training_tracklet_without_a_readable_frame_is_left_out(folder, made):
+    for row in made:
+        if row["tracklet"] == "0007C2T0001":
+            spoil(row, Status.MISSING)
+    data = train_set(folder())
+    assert "0007C2T0001" not in set(data.table["tracklet"])
+    assert len(data) == 5
+    assert data.pids == [3, 7, 30]
+
+
+def test_a_test_tracklet_without_a_readable_frame_keeps_its_place(folder, made):
+    for row in made:
+        if row["tracklet"] == "0009C1T0001":
+            spoil(row, Status.MISSING)
+    data = embedded_set(folder())
+    place = data.table["tracklet"].tolist().index("0009C1T0001")
+    inputs = data[place]["inputs"]
+    assert data[place]["labels"] == place
+    assert not inputs["frame_mask"].any()
+    assert not inputs["mask"].any()
+    assert len(data) == len(data.table)
+
+
+def test_testing_takes_the_first_frame_of_each_chunk(folder, made):
+    data = embedded_set(folder())
+    own = [row for row in made if row["tracklet"] == data.table["tracklet"][0]]
+    expected = [decode(own[i]["jpeg"]).transpose(2, 0, 1) for i in (0, 1, 3, 4)]
+    np.testing.assert_array_equal(data[0]["inputs"]["frames"], np.stack(expected))
+
+
+def test_dense_takes_every_frame_of_a_tracklet(folder, made):
+    data = embedded_set(folder(), frames="dense")
+    owners = [data.owner(index) for index in range(len(data))]
+    assert owners == sorted(owners)
+    for position, tracklet in enumerate(data.table["tracklet"]):
+        own = [row for row in made if row["tracklet"] == tracklet]
+        frames = np.concatenate(
+            [data[i]["inputs"]["frames"] for i, one in enumerate(owners) if one == position]
+        )
+        for row in own:
+            picture = decode(row["jpeg"]).transpose(2, 0, 1)
+            assert any(np.array_equal(picture, frame) for frame in frames)
+
+
+def test_held_out_identities_are_not_trained_on(folder):
+    root = folder()
+    kept = train_set(root, held_out=1)
+    held = TestDataset(root, ["train"], 4, (64, 32), held_out=1)
+    assert kept.pids == [3, 7]
+    assert set(held.table["pid"]) == {30}
+    assert held.metainfo == {"pid": [30, 30], "camid": [0, 1]}
+
+
+def test_frames_of_another_size_are_resized(folder):
+    data = ClipDataset(folder(), clip_frames=2, image_size=(32, 16))
+    assert data[0]["inputs"]["frames"].shape == (2, 3, 32, 16)
+
+
+def test_jpegs_twice_as_large_are_decoded_at_half_their_size(folder, made):
+    rng = np.random.default_rng(0)
+    for row in made:
+        blocks = rng.integers(40, 215, (8, 4, 3)).astype(np.uint8)
+        picture = cv2.resize(blocks, (32, 64), interpolation=cv2.INTER_CUBIC)
+        row["jpeg"] = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    root = folder()
+    half = ClipDataset(root, clip_frames=2, image_size=(32, 16))[0]["inputs"]["frames"].float()
+    whole = train_set(root)[0]["inputs"]["frames"][::2].float()
+    assert half.std() > 20
+    assert (half - torch.nn.functional.avg_pool2d(whole, 2)).abs().mean() < 1.5
+
+
+def test_shards_without_tracklets_of_a_split_are_an_error(folder):
+    with pytest.raises(PipelineError, match="holds no tracklets of val"):
+        TestDataset(folder(), ["val"], 4, (64, 32))

@@ -1,0 +1,110 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.cli import start
+from pipeline.errors import PipelineError
+from pipeline.registry import DATASETS, MODELS
+from tests.train.tiny import rows, write_project
+from train import stage1
+from train.data.features import cached_features
+from train.data.sampler import Draw
+from train.parts.image import CnnEncoder
+from train.weights.checkpoint import load, save
+
+FROZEN = ["stage1.train_visual=false"]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    visual = {"weights": "pretrained.safetensors"}
+    knobs = {"overrides": {"stage1": {"model": {"visual": visual}}}}
+    write_project(tmp_path, rows({"train": [1, 2, 5]}), **knobs)
+    arch = {"name": "resnet10t", "channels": [16, 32, 64, 128], "stem_width": 8}
+    encoder = CnnEncoder(size=(128, 64), out_dim=128, **arch)
+    save(tmp_path / "pretrained.safetensors", encoder.cnn, {})
+    return tmp_path
+
+
+def frozen(*overrides: str):
+    stage = start("stage1", "tiny", [*FROZEN, *overrides], 0, False, False, True)
+    return stage1.prepare(stage)
+
+
+def test_cached_features_are_those_of_the_encoder_that_is_published(project):
+    training = frozen()
+    cached = DATASETS.build(stage1.features(training))
+    live = DATASETS.build(dict(training.config["train_dataloader"]["dataset"]))
+    stage1.main("tiny", FROZEN, 0, False, False, True)
+    encoder = MODELS.build(training.config["model"]).eval()
+    state, _ = load(project / "work/try/models/tiny/stage1.safetensors")
+    encoder.load_state_dict(state)
+    for index in range(len(live)):
+        draw = Draw(index, (1, 2, index))
+        ours, theirs = cached[draw]["inputs"], live[draw]["inputs"]
+        assert torch.equal(ours["xyz"], theirs["xyz"])
+        batch = encoder.data_preprocessor({"inputs": {k: v[None] for k, v in theirs.items()}})
+        with torch.no_grad():
+            expected = encoder.visual_feature(batch["inputs"])[0]
+        torch.testing.assert_close(ours["visual"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_computed_once_and_anew_when_what_they_depend_on_changes(project):
+    first = stage1.features(frozen())["features"]
+    assert stage1.features(frozen("stage1.lr=0.1", "stage1.clip_frames=2"))["features"] == first
+    encoder = CnnEncoder(
+        name="resnet10t", size=(128, 64), out_dim=128, channels=[16, 32, 64, 128], stem_width=8
+    )
+    save(project / "pretrained.safetensors", encoder.cnn, {})
+    assert stage1.features(frozen())["features"] != first
+
+
+def test_a_killed_computation_continues_with_the_chunks_it_has(project, monkeypatch):
+    monkeypatch.setattr("train.data.features.CHUNK_TRACKLETS", 2)
+    training = frozen()
+    whole = np.load(stage1.features(training)["features"])
+    folder = next(project.glob("work/visual/tiny/*"))
+    shutil.rmtree(folder)
+    calls = []
+    from train.data import features as cache
+
+    encode = cache._Encoder.__call__
+
+    def counting(self, frames, camid):
+        calls.append(camid)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return encode(self, frames, camid)
+
+    monkeypatch.setattr(cache._Encoder, "__call__", counting)
+    with pytest.raises(KeyboardInterrupt):
+        cached_features(training.stage, training.config, training.inputs)
+    assert not list(folder.glob("features.npy"))
+    again = np.load(cached_features(training.stage, training.config, training.inputs))
+    np.testing.assert_array_equal(again, whole)
+    assert len(calls) == 4 + 4
+
+
+def test_a_frozen_encoder_leaves_stage_1_as_it_came(project):
+    stage1.main("tiny", FROZEN, 0, False, False, True)
+    state, _ = load(project / "work/try/models/tiny/stage1.safetensors")
+    pretrained = load_file(project / "pretrained.safetensors")
+    for name, value in pretrained.items():
+        assert torch.equal(state[f"visual.cnn.{name}"], value)
+
+
+def test_an_encoder_without_pretrained_weights_cannot_be_frozen(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, rows({"train": [1, 2]}))
+    with pytest.raises(PipelineError, match="conv_stem names no pretrained weights"):
+        frozen()
+
+
+def test_missing_pretrained_weights_name_the_command(project):
+    (project / "pretrained.safetensors").unlink()
+    with pytest.raises(PipelineError, match="holds no weights"):
+        frozen()

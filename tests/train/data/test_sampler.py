@@ -1,0 +1,106 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import PipelineError
+from train.data.sampler import PKSampler
+
+
+class Labels:
+    def __init__(self, counts: list[int]) -> None:
+        self.labels = np.repeat(np.arange(len(counts)), counts).tolist()
+
+
+def batches(sampler: PKSampler, size: int) -> list[list[int]]:
+    drawn = [draw.index for draw in sampler]
+    return [drawn[start : start + size] for start in range(0, len(drawn), size)]
+
+
+counts = st.lists(st.integers(1, 9), min_size=4, max_size=12)
+
+
+@given(counts, st.integers(2, 4), st.integers(1, 4), st.integers(0, 99))
+def test_every_batch_holds_p_identities_with_k_tracklets_each(own, identities, clips, epoch):
+    data = Labels(own)
+    sampler = PKSampler(data, identities, clips, seed=1)
+    sampler.set_epoch(epoch)
+    made = batches(sampler, identities * clips)
+    assert made
+    for batch in made:
+        drawn = Counter(data.labels[index] for index in batch)
+        assert sorted(drawn.values()) == [clips] * identities
+
+
+@given(counts, st.integers(2, 4), st.integers(1, 4))
+def test_an_epoch_has_the_promised_length_and_repeats_a_tracklet_only_to_fill_up(
+    own, identities, clips
+):
+    data = Labels(own)
+    sampler = PKSampler(data, identities, clips, seed=1)
+    drawn = Counter(draw.index for draw in sampler)
+    assert sum(drawn.values()) == len(sampler)
+    for label, count in enumerate(own):
+        times = [drawn[index] for index, one in enumerate(data.labels) if one == label]
+        if count >= clips and count % clips == 0:
+            assert max(times) <= 1
+        # The filled-up group takes each of the others once more at most.
+        assert max(times) <= -(-clips // count) + 1
+
+
+@given(counts, st.integers(1, 3), st.integers(0, 9))
+def test_processes_share_the_batches_of_one(own, clips, epoch):
+    data = Labels(own)
+    whole = PKSampler(data, 4, clips, seed=3, rank=0, world=1)
+    halves = [PKSampler(data, 4, clips, seed=3, rank=rank, world=2) for rank in (0, 1)]
+    for sampler in (whole, *halves):
+        sampler.set_epoch(epoch)
+    first, second = (list(half) for half in halves)
+    size = 2 * clips
+    merged = [
+        draw
+        for start in range(0, len(first), size)
+        for draw in first[start : start + size] + second[start : start + size]
+    ]
+    assert merged == list(whole)
+
+
+def test_the_plan_depends_on_seed_and_epoch_alone():
+    def plan(seed, epoch):
+        sampler = PKSampler(Labels([5] * 8), 4, 2, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert plan(0, 7) == plan(0, 7)
+    assert plan(0, 7) != plan(0, 8)
+    assert plan(0, 7) != plan(1, 7)
+
+
+def test_every_item_has_a_key_of_its_own():
+    sampler = PKSampler(Labels([3] * 6), 3, 4, seed=0)
+    keys = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        keys += [draw.key for draw in sampler]
+    assert len(set(keys)) == len(keys)
+
+
+def test_all_tracklets_are_seen_over_a_few_epochs():
+    sampler = PKSampler(Labels([3, 4, 5, 6, 7, 2]), 4, 4, seed=0)
+    seen = set()
+    for epoch in range(12):
+        sampler.set_epoch(epoch)
+        seen |= {draw.index for draw in sampler}
+    assert seen == set(range(27))
+
+
+def test_too_few_identities_are_an_error_that_names_the_knob():
+    with pytest.raises(PipelineError, match=r"takes 8 identities.*hold 3.*stage2\.identities"):
+        PKSampler(Labels([2, 2, 2]), 8, 2, seed=0)
+
+
+def test_identities_that_do_not_divide_over_the_processes_are_an_error():
+    with pytest.raises(PipelineError, match="3 identities per batch do not divide over 2"):
+        PKSampler(Labels([2] * 6), 3, 2, seed=0, rank=0, world=2)

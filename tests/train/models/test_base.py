@@ -1,0 +1,122 @@
+import pytest
+import torch
+
+from pipeline.errors import PipelineError
+from train.models.base import SkeletonModel, Stage1Model
+
+VISUAL = {"type": "CnnEncoder", "name": "test_resnet", "size": (64, 32), "out_dim": 16}
+SKELETON = {
+    "type": "SkeletonGraphTransformer",
+    "dim": 32,
+    "layers": 1,
+    "heads": 4,
+    "out_dim": 16,
+    "dropout": 0.0,
+}
+PROMPT = {"type": "SkeletonPromptLoss", "dim": 16, "joints": 17, "frames": 4}
+
+
+def clips(batch=6):
+    """Two clips each of people who differ in colour and build."""
+    labels = torch.arange(batch // 2).repeat_interleave(2)
+    colour, build = torch.rand(batch // 2, 1, 3, 1, 1), torch.randn(batch // 2, 1, 17, 3)
+    inputs = {
+        "frames": (colour[labels] + torch.rand(batch, 4, 3, 64, 32)) / 2,
+        "xyz": build[labels] + 0.1 * torch.randn(batch, 4, 17, 3),
+        "mask": torch.ones(batch, 4, dtype=torch.bool),
+    }
+    return inputs, labels
+
+
+def total(losses):
+    return sum(term for name, term in losses.items() if name.startswith("loss"))
+
+
+def test_stage1_trains_both_towers():
+    model = Stage1Model(VISUAL, SKELETON, prompt=PROMPT).train()
+    total(model(*clips(), mode="loss")).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    for tower in (model.visual, model.skeleton):
+        assert sum(p.grad.abs().sum() for p in tower.parameters()) > 0
+
+
+def test_a_frozen_visual_tower_stays_as_it_is():
+    model = Stage1Model(VISUAL, SKELETON, freeze_visual=True).train()
+    before = {name: x.clone() for name, x in model.visual.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    for _ in range(2):
+        total(model(*clips(), mode="loss")).backward()
+        optimizer.step()
+    torch.testing.assert_close(dict(model.visual.state_dict()), before)
+
+
+def test_cached_visual_features_give_the_losses_of_live_ones():
+    model = Stage1Model(VISUAL, SKELETON, freeze_visual=True).train()
+    inputs, labels = clips()
+    live = model(inputs, labels, mode="loss")
+    cached = {"visual": model.visual_feature(inputs), "xyz": inputs["xyz"], "mask": inputs["mask"]}
+    torch.testing.assert_close(model(cached, labels, mode="loss"), live)
+
+
+def test_clips_without_a_skeleton_take_no_part_in_the_contrast():
+    model = Stage1Model(VISUAL, SKELETON, prompt=PROMPT).eval()
+    inputs, labels = clips(8)
+    inputs["mask"][[2, 7]] = False
+    keep = inputs["mask"].any(1)
+    kept = {name: x[keep] for name, x in inputs.items()}
+    losses = []
+    for batch in ((inputs, labels), (kept, labels[keep])):
+        torch.manual_seed(0)
+        losses.append(model(*batch, mode="loss"))
+    torch.testing.assert_close(*losses)
+
+
+def test_a_few_steps_teach_the_towers_to_agree():
+    model = Stage1Model(VISUAL, SKELETON).train()
+    inputs, labels = clips(8)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        losses = model(inputs, labels, mode="loss")
+        total(losses).backward()
+        optimizer.step()
+    assert losses["match_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("modality", ["visual", "skeleton"])
+def test_descriptors_of_stage1_are_unit_vectors_of_one_modality(modality):
+    model = Stage1Model(VISUAL, SKELETON, modality=modality).eval()
+    inputs, _ = clips()
+    descriptor = model(inputs, mode="predict")
+    torch.testing.assert_close(descriptor.norm(dim=1), torch.ones(6))
+    other = "xyz" if modality == "visual" else "frames"
+    changed = inputs | {other: torch.rand_like(inputs[other])}
+    torch.testing.assert_close(model(changed, mode="predict"), descriptor)
+
+
+def test_towers_of_different_size_are_refused_with_the_knob():
+    with pytest.raises(PipelineError, match=r"16 numbers .* 8. Set `out_dim`"):
+        Stage1Model(VISUAL, SKELETON | {"out_dim": 8})
+
+
+def test_a_skeleton_model_learns_from_skeletons_alone():
+    model = SkeletonModel(SKELETON, classes=4, prompt=PROMPT).train()
+    inputs, labels = clips(8)
+    inputs["mask"][3, 1:] = False
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        losses = model({"xyz": inputs["xyz"], "mask": inputs["mask"]}, labels, mode="loss")
+        total(losses).backward()
+        optimizer.step()
+    assert losses["accuracy"] > 0.9
+
+
+def test_the_runner_reads_the_weights_of_the_encoder_before_it_trains(tmp_path):
+    published = Stage1Model(VISUAL, SKELETON)
+    torch.save(published.visual.cnn.state_dict(), tmp_path / "cnn.pth")
+    model = Stage1Model(VISUAL | {"weights": str(tmp_path)}, SKELETON)
+    model.init_weights()
+    torch.testing.assert_close(model.visual.cnn.state_dict(), published.visual.cnn.state_dict())

@@ -1,0 +1,256 @@
+import pytest
+import torch
+
+from pipeline.errors import PipelineError
+from train.models.csip import CsipModel
+
+VISUAL = {"type": "VitEncoder", "name": "test_vit", "size": (64, 32), "out_dim": 16, "cameras": 2}
+SKELETON = {
+    "type": "SkeletonGraphTransformer",
+    "dim": 32,
+    "layers": 1,
+    "heads": 4,
+    "out_dim": 16,
+    "dropout": 0.3,
+}
+CLASSES = 4
+
+
+def csip(**settings):
+    model = CsipModel(VISUAL, SKELETON, classes=CLASSES, **settings)
+    if model.updater is not None:
+        model.set_prototypes(torch.randn(CLASSES, 16), torch.randn(CLASSES, 16))
+    return model
+
+
+def clips(batch=8):
+    inputs = {
+        "frames": torch.randn(batch, 4, 3, 64, 32),
+        "xyz": torch.randn(batch, 4, 17, 3),
+        "mask": torch.ones(batch, 4, dtype=torch.bool),
+        "camids": torch.arange(batch) % 3,
+    }
+    return inputs, torch.arange(CLASSES).repeat_interleave(batch // CLASSES)
+
+
+def losses_of(model, inputs, labels):
+    losses = model(inputs, labels, mode="loss")
+    return {name: term for name, term in losses.items() if name.startswith("loss")}
+
+
+def test_every_parameter_but_the_skeleton_encoder_s_gets_a_gradient():
+    model = csip().train()
+    sum(losses_of(model, *clips()).values()).backward()
+    for name, parameter in model.named_parameters():
+        if name.startswith("skeleton."):
+            assert parameter.grad is None, name
+        elif parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+def test_the_skeleton_encoder_is_frozen_in_training_mode():
+    model = csip().train()
+    before = {name: x.clone() for name, x in model.skeleton.state_dict().items()}
+    inputs, labels = clips()
+    first, second = (model._skeleton_tokens(inputs) for _ in range(2))
+    torch.testing.assert_close(first, second)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.1, weight_decay=0.1)
+    sum(losses_of(model, inputs, labels).values()).backward()
+    optimizer.step()
+    torch.testing.assert_close(dict(model.skeleton.state_dict()), before)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_the_temporal_loss_reaches_the_visual_encoder_as_far_as_wanted(scale):
+    model = csip(gradient_scale=scale, temporal={"dropout": 0.0}).train()
+    reference = csip(gradient_scale=1.0, temporal={"dropout": 0.0}).train()
+    reference.load_state_dict(model.state_dict())
+    inputs, labels = clips()
+    gradients = []
+    for one in (model, reference):
+        losses_of(one, inputs, labels)["loss_frame"].backward()
+        gradients.append(one.visual.vit.patch_embed.proj.weight.grad)
+    assert gradients[1].abs().max() > 0
+    torch.testing.assert_close(gradients[0], gradients[1] * scale)
+
+
+def test_descriptors_are_the_same_with_and_without_skeletons():
+    model = csip().eval()
+    inputs, _ = clips()
+    frames_only = {"frames": inputs["frames"], "camids": inputs["camids"]}
+    torch.testing.assert_close(
+        model(inputs, mode="predict"), model(frames_only, mode="predict"), rtol=0, atol=0
+    )
+
+
+def test_descriptors_join_three_features_before_the_necks():
+    model = csip().eval()
+    inputs, _ = clips()
+    descriptor, features = model(inputs, mode="predict"), model(inputs)
+    assert list(features) == ["visual", "projected", "temporal"]
+    joined = torch.cat(list(features.values()), dim=1)
+    assert joined.shape[1] == 64 + 16 + 64
+    torch.testing.assert_close(descriptor, joined / joined.norm(dim=1, keepdim=True))
+
+
+def test_the_order_of_frames_changes_the_temporal_feature_alone():
+    model = csip().eval()
+    inputs, _ = clips()
+    forward, backward = (
+        model({"frames": frames}) for frames in (inputs["frames"], inputs["frames"].flip(1))
+    )
+    for name in ("visual", "projected"):
+        torch.testing.assert_close(backward[name], forward[name])
+    change = (backward["temporal"] - forward["temporal"]).abs().max()
+    assert change > 1e-3 * forward["temporal"].abs().max()
+
+
+def test_samples_do_not_meet_at_test():
+    model = csip().eval()
+    inputs, _ = clips()
+    order = torch.randperm(8)
+    permuted = {name: x[order] for name, x in inputs.items()}
+    torch.testing.assert_close(
+        model(permuted, mode="predict"), model(inputs, mode="predict")[order]
+    )
+
+
+def test_failed_skeletons_change_no_loss():
+    model = csip().eval()
+    inputs, labels = clips()
+    inputs["mask"][0, 1:3] = False
+    inputs["mask"][5] = False
+    before = model(inputs, labels, mode="loss")
+    inputs["xyz"][~inputs["mask"]] = 40.0
+    torch.testing.assert_close(model(inputs, labels, mode="loss"), before)
+
+
+def test_the_student_learns_from_the_guided_path_and_not_the_other_way():
+    model = csip(student_share=0.0, temporal={"dropout": 0.0}).train()
+    inputs, labels = clips()
+    losses_of(model, inputs, labels)["loss_distill"].backward()
+    guides = [p for name, p in model.temporal.named_parameters() if name.startswith("guide.")]
+    assert guides
+    assert all(p.grad is None or not p.grad.any() for p in guides)
+    assert model.temporal.visual_in.weight.grad.abs().max() > 0
+
+
+def test_prototypes_are_float_unit_vectors_however_they_come():
+    model = csip()
+    model.set_prototypes((torch.randn(CLASSES, 16) * 9).bfloat16())
+    assert model.visual_prototypes.dtype == torch.float32
+    torch.testing.assert_close(model.visual_prototypes.norm(dim=1), torch.ones(CLASSES))
+
+
+def test_prototypes_of_other_identities_are_refused():
+    with pytest.raises(PipelineError, match=r"\(9, 16\).*\(4, 16\)"):
+        csip().set_prototypes(torch.randn(9, 16))
+
+
+def test_training_without_prototypes_says_which_hook_is_missing():
+    model = CsipModel(VISUAL, SKELETON, classes=CLASSES)
+    with pytest.raises(PipelineError, match="PrototypeHook"):
+        model(*clips(), mode="loss")
+
+
+def test_prototypes_that_match_the_clip_lower_the_loss():
+    model = csip().eval()
+    inputs, labels = clips()
+    feature = model(inputs)["projected"]
+    own = torch.stack([feature[labels == label].mean(0) for label in range(CLASSES)])
+    losses = []
+    for prototypes in (own, own.roll(1, dims=0)):
+        model.set_prototypes(prototypes, prototypes)
+        losses.append(losses_of(model, inputs, labels)["loss_prototype"])
+    assert losses[0] < losses[1]
+
+
+@pytest.mark.parametrize(
+    ("switches", "terms"),
+    [
+        ({}, {"id", "triplet", "prototype", "frame", "distill"}),
+        ({"use_prototypes": False}, {"id", "triplet", "frame", "distill"}),
+        ({"use_temporal": False}, {"id", "triplet", "prototype"}),
+        ({"use_skeleton": False}, {"id", "triplet", "prototype", "frame"}),
+        (
+            {"use_prototypes": False, "use_temporal": False, "use_skeleton": False},
+            {"id", "triplet"},
+        ),
+    ],
+)
+def test_parts_can_be_switched_off_and_leave_no_idle_parameters(switches, terms):
+    model = csip(**switches).train()
+    losses = losses_of(model, *clips())
+    assert losses.keys() == {f"loss_{term}" for term in terms}
+    sum(losses.values()).backward()
+    idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    # A frozen tower is the one thing that may do nothing.
+    assert not idle
+
+
+def test_the_skeleton_alone_can_describe_a_clip():
+    model = csip(modality="skeleton").eval()
+    inputs, _ = clips()
+    del inputs["frames"]
+    descriptor = model(inputs, mode="predict")
+    assert descriptor.shape == (8, 16)
+    torch.testing.assert_close(descriptor.norm(dim=1), torch.ones(8))
+
+
+def test_frames_and_skeletons_together_count_as_they_are_weighted():
+    model = csip(skeleton_weight=0.25).train()
+    inputs, labels = clips()
+    for _ in range(200):
+        losses_of(model, inputs, labels)
+    model.eval()
+    both = model.describe(inputs, "both")
+    visual, skeleton = both.split([both.shape[1] - 16, 16], dim=1)
+    torch.testing.assert_close(visual.norm(dim=1), torch.full((8,), 0.8**0.5))
+    torch.testing.assert_close(skeleton.norm(dim=1), torch.full((8,), 0.2**0.5))
+    # What all have in common is gone: the features point all ways.
+    alone = model.describe(inputs, "skeleton")
+    assert skeleton.mean(0).norm() < 0.3 * skeleton.norm(dim=1).mean()
+    assert alone.mean(0).norm() > 0.5
+    other = dict(inputs, xyz=torch.randn(8, 4, 17, 3))
+    torch.testing.assert_close(model.describe(other, "both")[:, :-16], visual)
+    torch.testing.assert_close(model.describe(other), model.describe(inputs))
+
+
+def test_a_clip_without_a_good_skeleton_is_described_by_its_frames():
+    model = csip().eval()
+    inputs, _ = clips()
+    inputs["mask"][3] = False
+    both = model.describe(inputs, "both")
+    assert not both[3, -16:].any()
+    torch.testing.assert_close(both.norm(dim=1), torch.ones(8))
+    visual = model.describe(dict(inputs, mask=torch.ones(8, 4, dtype=torch.bool)), "both")[3, :-16]
+    torch.testing.assert_close(both[3, :-16], visual / visual.norm())
+
+
+def test_clips_without_skeletons_leave_the_batch_norm_of_skeletons_alone():
+    model = csip().train()
+    inputs, labels = clips()
+    inputs["mask"][:7] = False
+    losses_of(model, inputs, labels)
+    assert not model.skeleton_neck.running_mean.any()
+    inputs["mask"][6] = True
+    expected = model.skeleton_feature(inputs)[6:].mean(0)
+    losses_of(model, inputs, labels)
+    torch.testing.assert_close(model.skeleton_neck.running_mean, 0.1 * expected)
+
+
+def test_a_few_steps_lower_every_term():
+    model = csip(temporal={"dropout": 0.0}, updater={"dropout": 0.0}).train()
+    inputs, labels = clips()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    history = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        losses = losses_of(model, inputs, labels)
+        history.append({name: term.item() for name, term in losses.items()})
+        sum(losses.values()).backward()
+        optimizer.step()
+    for name in ("loss_id", "loss_triplet", "loss_prototype", "loss_frame"):
+        assert history[-1][name] < history[0][name]

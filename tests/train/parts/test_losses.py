@@ -1,0 +1,117 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_metric_learning.losses import SupConLoss as LibrarySupCon
+
+from train.parts.losses import (
+    BatchHardTripletLoss,
+    LogitScale,
+    SkeletonPromptLoss,
+    SupConLoss,
+    supcon,
+)
+from train.parts.skeleton import SkeletonGraphTransformer
+from train.weights.renaming import SKELETON, SKELETON_PROMPTS, rename
+
+
+@pytest.mark.golden
+def test_contrast_has_the_form_of_the_reference(golden, agree):
+    inputs, _, outputs = golden("supcon")
+    logits = inputs["image"] @ inputs["skeleton"].T
+    agree(supcon(logits, inputs["labels"]), outputs["image_to_skeleton"])
+    agree(supcon(logits.T, inputs["labels"]), outputs["skeleton_to_image"])
+
+
+@pytest.mark.golden
+def test_triplets_and_their_loss_are_those_of_the_reference(golden, agree):
+    inputs, _, outputs = golden("batch_hard_triplet_margin03")
+    features, loss = inputs["features"], BatchHardTripletLoss(margin=0.3)
+    agree(loss(features, inputs["labels"]), outputs["loss"])
+    anchor, positive, negative = loss.miner(features, inputs["labels"])
+    order = anchor.argsort()
+    distance = torch.cdist(features, features)
+    agree(distance[anchor, positive][order], outputs["hardest_positive"])
+    agree(distance[anchor, negative][order], outputs["hardest_negative"])
+
+
+@pytest.mark.golden
+def test_smoothed_cross_entropy_is_that_of_the_reference(golden, agree):
+    inputs, _, outputs = golden("label_smoothing_ce")
+    loss = F.cross_entropy(inputs["logits"], inputs["targets"], label_smoothing=0.1)
+    agree(loss, outputs["loss"])
+
+
+@pytest.mark.golden
+def test_skeleton_prompt_losses_are_those_of_the_reference(golden, agree):
+    inputs, params, outputs = golden("skeleton_prompt_losses")
+    encoder = SkeletonGraphTransformer(
+        dim=32, layers=3, heads=4, out_dim=None, cls_token=False, temporal_layers=0
+    ).eval()
+    encoder.load_state_dict(
+        rename(params, SKELETON) | {"eigenvectors": inputs["positional_encoding"]}
+    )
+    loss = SkeletonPromptLoss(dim=32, joints=17, frames=8, temperature=0.1)
+    loss.load_state_dict(rename(params, SKELETON_PROMPTS))
+    tokens = encoder(inputs["skeleton"])
+    losses = loss(
+        tokens,
+        inputs["skeleton"],
+        inputs["labels"],
+        inputs["prototypes"],
+        seen_joints=inputs["joint_mask"],
+        seen_frames=inputs["frame_mask"],
+    )
+    agree(loss.predict_joints(tokens, inputs["joint_mask"]), outputs["joint_pred"])
+    seen = inputs["frame_mask"].expand(2, -1)
+    agree(loss.predict_trajectories(tokens, seen), outputs["traj_pred"])
+    names = {
+        "joint_recon": "joint_prompt",
+        "trajectory_recon": "traj_prompt",
+        "frame_contrast": "ske_contrast",
+        "clip_contrast": "seq_contrast",
+        "total": "total_loss",
+    }
+    for ours, theirs in names.items():
+        agree(losses[ours], outputs[theirs])
+
+
+def test_contrast_is_that_of_the_library_on_unit_vectors():
+    visual, skeleton = torch.randn(12, 16) * 7, torch.randn(12, 16)
+    labels = torch.arange(4).repeat_interleave(3)
+    expected = sum(
+        LibrarySupCon(temperature=0.07)(a, labels, ref_emb=b, ref_labels=labels.clone())
+        for a, b in ((visual, skeleton), (skeleton, visual))
+    )
+    torch.testing.assert_close(SupConLoss(0.07)(visual, skeleton, labels), expected)
+
+
+def test_the_temperature_is_learnt_and_bounded():
+    loss = SupConLoss(temperature=0.07)
+    loss(torch.randn(4, 8), torch.randn(4, 8), torch.tensor([0, 0, 1, 1])).backward()
+    assert loss.scale.log_scale.grad.abs() > 0
+    scale = LogitScale(temperature=1e-9)
+    assert scale().item() == 100.0
+
+
+def test_skeleton_prompt_losses_ignore_failed_frames():
+    loss = SkeletonPromptLoss(dim=16, joints=17, frames=8)
+    tokens, xyz = torch.randn(2, 8, 17, 16), torch.randn(2, 8, 17, 3)
+    labels, prototypes = torch.tensor([0, 1]), torch.randn(3, 16)
+    mask = torch.ones(2, 8, dtype=torch.bool)
+    mask[0, 3] = False
+    seen = {"seen_joints": torch.arange(17) < 9, "seen_frames": torch.arange(8) < 6}
+    before = loss(tokens, xyz, labels, prototypes, mask, **seen)
+    tokens[0, 3], xyz[0, 3] = 50.0, 50.0
+    after = loss(tokens, xyz, labels, prototypes, mask, **seen)
+    assert {name: x.item() for name, x in after.items()} == pytest.approx(
+        {name: x.item() for name, x in before.items()}
+    )
+
+
+def test_hidden_joints_are_not_shown_to_the_head():
+    loss = SkeletonPromptLoss(dim=16, joints=17, frames=8)
+    tokens = torch.randn(2, 8, 17, 16)
+    seen = torch.arange(17) % 2 == 0
+    before = loss.predict_joints(tokens, seen)
+    tokens[:, :, ~seen] = 50.0
+    torch.testing.assert_close(loss.predict_joints(tokens, seen), before)

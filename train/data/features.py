@@ -1,0 +1,141 @@
+"""Visual features of a frozen encoder, computed once and kept."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.runner import set_random_seed
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from pipeline import console, paths
+from pipeline.cli import Stage
+from pipeline.registry import DATASETS, MODELS
+from train.data.clips import ClipDataset
+from train.run.training import Config, digest
+
+CHUNK_TRACKLETS = 256
+FRAMES = 64
+
+
+@DATASETS.register_module()
+class FeatureDataset(ClipDataset):
+    """Training clips with the visual feature of the clip in place of its frames.
+
+    The mean over the frames of a clip is taken here, so a batch is as small as its skeletons.
+
+    Args:
+        features: File that `cached_features` returned.
+        options: As for `ClipDataset`.
+    """
+
+    def __init__(self, features: str, **options: Any) -> None:
+        """Map the features into memory."""
+        super().__init__(with_frames=False, **options)
+        self._features = np.load(features, mmap_mode="r")
+
+    def clip(self, rows: np.ndarray, camid: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Load skeletons and the mean feature of the frames at some global rows."""
+        visual = torch.from_numpy(self._features[rows].mean(0))
+        return super().clip(rows, camid, rng) | {"visual": visual}
+
+
+class _Tracklets(Dataset[tuple[np.ndarray, Tensor, int]]):
+    """Whole tracklets: global rows, frames `(n, 3, H, W)` and camera."""
+
+    def __init__(self, clips: ClipDataset) -> None:
+        self._clips = clips
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Tensor, int]:
+        rows = self._clips.readable(index)
+        return rows, self._clips.decoded(rows), int(self._clips.table["camid"].iat[index])
+
+
+def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path:
+    """Return the file of projected features of all training frames, `(F, D)` by global row.
+
+    Args:
+        stage: The command.
+        config: The composed configuration, with a `ClipDataset`.
+        files: What the features depend on: shards and weights.
+    """
+    model, data = config["model"], config["train_dataloader"]["dataset"]
+    decides = {name: model[name] for name in ("visual", "data_preprocessor")}
+    decides |= config["randomness"] | {name: data[name] for name in ("limit", "image_size")}
+    decides["precision"] = config["optim_wrapper"]["precision"]
+    folder = paths.work_dir("visual", stage.dataset, digest(decides, files))
+    final = folder / "features.npy"
+    if final.exists():
+        return final
+    clips: ClipDataset = DATASETS.build(dict(data))
+    starts = range(0, len(clips), CHUNK_TRACKLETS)
+    chunks = [folder / f"chunk-{start:08d}.npz" for start in starts]
+    encode = _Encoder(model, config["randomness"]["seed"], decides["precision"])
+    done = sum(chunk.exists() for chunk in chunks) * CHUNK_TRACKLETS
+    with console.progress(len(clips), "tracklets", "visual features", done) as meter:
+        for start, chunk in zip(starts, chunks, strict=True):
+            if chunk.exists():
+                continue
+            part = Subset(_Tracklets(clips), range(start, min(start + CHUNK_TRACKLETS, len(clips))))
+            loader = DataLoader(part, None, num_workers=stage.params.runtime.workers)
+            found = [
+                (rows, encode(frames, camid)) for rows, frames, camid in _counted(loader, meter)
+            ]
+            rows, features = (np.concatenate(column) for column in zip(*found, strict=True))
+            with paths.write_atomic(chunk) as temporary, temporary.open("wb") as opened:
+                np.savez(opened, rows=rows, features=features)
+    _join(chunks, final, len(clips.shards))
+    return final
+
+
+def _counted(loader: DataLoader, meter: console.Meter) -> Iterator[Any]:
+    for item in loader:
+        yield item
+        meter.advance()
+
+
+def _join(chunks: list[Path], final: Path, frames: int) -> None:
+    with paths.write_atomic(final) as temporary:
+        array = None
+        for chunk in chunks:
+            with np.load(chunk) as found:
+                if array is None:
+                    shape = (frames, found["features"].shape[1])
+                    array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+                array[found["rows"]] = found["features"]
+        array.flush()
+    for chunk in chunks:
+        chunk.unlink()
+
+
+class _Encoder:
+    """The visual encoder that the Runner will build and keep frozen, with its preprocessing."""
+
+    def __init__(self, model: Config, seed: int, precision: str) -> None:
+        # Parts that no weights file holds, such as a projection, come from the seed.
+        set_random_seed(seed)
+        built = MODELS.build(json.loads(json.dumps(model)))
+        built.visual.init_weights()
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        built.to(self._device).eval()
+        self._visual, self._prepare = built.visual, built.data_preprocessor
+        self._dtype = getattr(torch, precision)
+
+    @torch.no_grad()
+    def __call__(self, frames: Tensor, camid: int) -> np.ndarray:
+        """Return the projected class tokens of `(n, 3, H, W)` frames, `(n, D)`."""
+        lower = self._dtype != torch.float32
+        out = []
+        for part in frames.split(FRAMES):
+            batch = self._prepare({"inputs": {"frames": part}})["inputs"]["frames"]
+            camids = torch.full((len(part),), camid, device=self._device)
+            with torch.autocast(self._device.type, self._dtype, enabled=lower):
+                _, projected = self._visual(batch, camids)
+            out.append(projected[:, 0].float().cpu().numpy())
+        return np.concatenate(out)

@@ -1,0 +1,272 @@
+"""The model of stage 2: CSIP-ReID as it is used."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.errors import PipelineError
+from pipeline.registry import MODELS
+from train.models.base import Head, Inputs, Modality, ReidModel, has_skeleton
+from train.parts.attention import masked_mean
+from train.parts.gather import gather
+from train.parts.losses import BatchHardTripletLoss, LogitScale
+from train.parts.prototypes import prototype_logits
+
+
+@MODELS.register_module()
+class CsipModel(ReidModel):
+    """CSIP-ReID's second stage: prototypes and skeletons teach the visual encoder.
+
+    `use_prototypes`, `use_temporal` and `use_skeleton` switch its parts; with none of them it is
+    the usual visual baseline, identity and triplet losses.
+
+    >>> from train.models.csip import CsipModel
+    >>> visual = dict(type="CnnEncoder", name="test_resnet", size=(64, 32), out_dim=16)
+    >>> skeleton = dict(type="SkeletonGraphTransformer", dim=32, layers=1, heads=4, out_dim=16)
+    >>> model = CsipModel(visual, skeleton, classes=5)
+    >>> model(dict(frames=torch.rand(2, 4, 3, 64, 32)), mode="predict").shape
+    torch.Size([2, 208])
+    """
+
+    def __init__(
+        self,
+        visual: dict[str, Any],
+        skeleton: dict[str, Any] | None,
+        classes: int,
+        fusion: dict[str, Any] | None = None,
+        updater: dict[str, Any] | None = None,
+        temporal: dict[str, Any] | None = None,
+        use_prototypes: bool = True,
+        use_temporal: bool = True,
+        use_skeleton: bool = True,
+        id_weight: float = 0.25,
+        triplet_weight: float = 1.0,
+        margin: float = 0.3,
+        label_smoothing: float = 0.1,
+        prototype_weight: float = 1.0,
+        temperature: float = 0.07,
+        frame_weight: float = 0.125,
+        distill_weight: float = 1.0,
+        student_share: float = 0.5,
+        gradient_scale: float = 1.0,
+        modality: Modality = "visual",
+        skeleton_weight: float = 0.3,
+        data_preprocessor: dict[str, Any] | None = None,
+    ) -> None:
+        """Build the parts; their sizes follow from the encoders.
+
+        Args:
+            visual: Configuration of the visual encoder.
+            skeleton: Configuration of the skeleton encoder, which is never trained here.
+            classes: Training identities.
+            fusion: More settings of the `PrototypeFusion`.
+            updater: More settings of the `PrototypeUpdater`, as `layers`.
+            temporal: More settings of the `SkeletonGuidedTemporalModule`, as `heads`.
+            use_prototypes: Classify against prototypes of the identities.
+            use_temporal: Make a temporal feature.
+            use_skeleton: Let skeletons take part in both.
+            id_weight: Weight of the identity losses.
+            triplet_weight: Weight of the triplet losses.
+            margin: Of the triplet losses.
+            label_smoothing: Of the identity and frame losses.
+            prototype_weight: Weight of the prototype loss.
+            temperature: Of the prototype logits at the start; it is learnt.
+            frame_weight: Weight of the identity loss of single frames.
+            distill_weight: Weight of the distance of the student, who sees no skeleton, from the
+                guided feature.
+            student_share: Share of the student's own feature in the temporal losses, beside the
+                guided one's.
+            gradient_scale: How much of the temporal losses' gradient reaches the visual encoder.
+            modality: What `predict` describes a clip by.
+            skeleton_weight: How much the similarity of skeletons counts beside that of frames
+                (1) when the modality is `both`.
+            data_preprocessor: Configuration of a `ClipPreprocessor`.
+        """
+        super().__init__(visual, skeleton if use_skeleton else None, modality, data_preprocessor)
+        self.classes, self.label_smoothing = classes, label_smoothing
+        self.student_share, self.gradient_scale = student_share, gradient_scale
+        self.skeleton_weight = skeleton_weight
+        self.weights = {
+            "id": id_weight,
+            "triplet": triplet_weight,
+            "prototype": prototype_weight,
+            "frame": frame_weight,
+            "distill": distill_weight,
+        }
+        self.skeleton_neck = None
+        if self.skeleton is not None:
+            self.skeleton.requires_grad_(False)
+            # Learns where the features lie, and has no parameters.
+            self.skeleton_neck = nn.BatchNorm1d(self.skeleton.out_dim, affine=False)
+        width, dim = self.visual.width, self.visual.out_dim
+        heads = {"visual": width, "projected": dim}
+        if use_temporal:
+            heads |= {"temporal": width, "frame": width}
+        self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in heads.items()})
+        self.triplet = BatchHardTripletLoss(margin)
+        self.fusion = self.updater = self.temporal = None
+        if use_prototypes:
+            self._check_dims(dim)
+            if use_skeleton:
+                self.fusion = _build("PrototypeFusion", fusion, dim=dim)
+            self.updater = _build("PrototypeUpdater", updater, dim=dim)
+            self.scale = LogitScale(temperature)
+            self.register_buffer("visual_prototypes", torch.zeros(classes, dim))
+            self.register_buffer("skeleton_prototypes", torch.zeros(classes, dim))
+        if use_temporal:
+            skeleton_dim = self.skeleton.out_dim if use_skeleton else None
+            self.temporal = _build(
+                "SkeletonGuidedTemporalModule", temporal, dim=width, skeleton_dim=skeleton_dim
+            )
+
+    def _check_dims(self, dim: int) -> None:
+        if self.skeleton is not None and self.skeleton.out_dim != dim:
+            raise PipelineError(
+                f"the visual encoder gives {dim} numbers and the skeleton encoder "
+                f"{self.skeleton.out_dim}. Set `out_dim` of both to the same, as in stage 1"
+            )
+
+    def train(self, mode: bool = True) -> "CsipModel":
+        """Switch to training; the skeleton encoder stays in evaluation."""
+        super().train(mode)
+        if self.skeleton is not None:
+            self.skeleton.eval()
+        return self
+
+    def set_prototypes(self, visual: Tensor, skeleton: Tensor | None = None) -> None:
+        """Take new prototypes of all training identities, `(K, D)`, row by label.
+
+        Make them in evaluation mode, float32, from fixed frames; they are scaled to length one.
+
+        Raises:
+            PipelineError: If their shape is not that of the model.
+        """
+        for name, values in (("visual", visual), ("skeleton", skeleton)):
+            bank = getattr(self, f"{name}_prototypes")
+            if values is None:
+                continue
+            if values.shape != bank.shape:
+                raise PipelineError(
+                    f"{name} prototypes of shape {tuple(values.shape)} came to a model of "
+                    f"{tuple(bank.shape)}. Train stage 1 again on this dataset"
+                )
+            bank.copy_(F.normalize(values.detach().float(), dim=-1))
+
+    def features(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return the visual, projected and temporal feature, from frames alone."""
+        tokens, projected = self.frame_tokens(inputs)
+        features = self._appearance(tokens, projected)
+        if self.temporal is not None:
+            features["temporal"] = self.temporal(tokens).mean(1)
+        return features
+
+    def describe(self, inputs: Inputs, modality: Modality = "visual") -> Tensor:
+        """Return the unit descriptors `(B, C)` that retrieval compares.
+
+        With `visual`, the paper's, skeletons in the inputs are not looked at. With `both`, the
+        cosine is the weighted mean of those of frames and skeletons. Each feature passes its batch
+        norm first, or what all persons have in common would hide how they differ. A clip without a
+        good skeleton is described by its frames.
+        """
+        if modality != "both":
+            return super().describe(inputs, modality)
+        visual = [self.heads[name].neck(x) for name, x in self.features(inputs).items()]
+        skeleton = self.skeleton_neck(self.skeleton_feature(inputs))
+        skeleton = F.normalize(skeleton, dim=-1) * has_skeleton(inputs)[:, None]
+        skeleton = skeleton * self.skeleton_weight**0.5
+        visual = F.normalize(torch.cat(visual, dim=1), dim=-1)
+        return F.normalize(torch.cat([visual, skeleton], dim=1), dim=-1)
+
+    def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss and the accuracy of the visual head."""
+        tokens, projected = self.frame_tokens(inputs)
+        features = self._appearance(tokens, projected)
+        skeleton = self._skeleton_tokens(inputs)
+        if skeleton is not None:
+            self._locate(skeleton, inputs)
+        terms: dict[str, Tensor] = {}
+        if self.updater is not None:
+            logits = self._prototype_logits(features["projected"], projected, skeleton, inputs)
+            terms["prototype"] = F.cross_entropy(logits, labels)
+        labels = gather(labels)
+        logits = {}
+        terms["id"] = terms["triplet"] = tokens.new_zeros(())
+        for name, feature in features.items():
+            feature = gather(feature)
+            logits[name] = self.heads[name](feature)
+            terms["id"] = terms["id"] + self._cross_entropy(logits[name], labels)
+            terms["triplet"] = terms["triplet"] + self.triplet(feature, labels)
+        if self.temporal is not None:
+            for name, term in self._temporal_terms(tokens, skeleton, inputs, labels).items():
+                terms[name] = terms.get(name, 0.0) + term
+        losses = {f"loss_{name}": self.weights[name] * term for name, term in terms.items()}
+        accuracy = (logits["visual"].argmax(1) == labels).float().mean()
+        return {**losses, "accuracy": accuracy}
+
+    @staticmethod
+    def _appearance(tokens: Tensor, projected: Tensor) -> dict[str, Tensor]:
+        return {"visual": tokens[:, :, 0].mean(1), "projected": projected[:, :, 0].mean(1)}
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+    def _skeleton_tokens(self, inputs: Inputs) -> Tensor | None:
+        if self.skeleton is None or "xyz" not in inputs:
+            return None
+        with torch.no_grad():
+            return self.skeleton(inputs["xyz"], inputs.get("mask"))
+
+    @torch.no_grad()
+    def _locate(self, skeleton: Tensor, inputs: Inputs) -> None:
+        """Let the skeletons' batch norm see the features of the clips that have one."""
+        features = gather(self.skeleton.pool(skeleton, inputs.get("mask")))
+        features = features[gather(has_skeleton(inputs))]
+        if len(features) > 1:
+            self.skeleton_neck(features)
+
+    def _temporal_terms(
+        self, tokens: Tensor, skeleton: Tensor | None, inputs: Inputs, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the terms of the temporal feature; the labels are those of all processes."""
+        tokens = tokens * self.gradient_scale + tokens.detach() * (1 - self.gradient_scale)
+        paths, shares = {"student": gather(self.temporal(tokens))}, {"student": 1.0}
+        if skeleton is not None:
+            paths["guided"] = gather(self.temporal(tokens, skeleton, inputs.get("mask")))
+            shares = {"student": self.student_share, "guided": 1 - self.student_share}
+        clips = {name: frames.mean(1) for name, frames in paths.items()}
+        terms = {name: tokens.new_zeros(()) for name in ("id", "triplet", "frame")}
+        frame_labels = labels.repeat_interleave(tokens.shape[1])
+        for name, share in shares.items():
+            logits = self.heads["temporal"](clips[name])
+            frame_logits = self.heads["frame"](paths[name].flatten(0, 1))
+            terms["id"] = terms["id"] + share * self._cross_entropy(logits, labels)
+            terms["triplet"] = terms["triplet"] + share * self.triplet(clips[name], labels)
+            frame = self._cross_entropy(frame_logits, frame_labels)
+            terms["frame"] = terms["frame"] + share * frame
+        if skeleton is not None:
+            cosine = F.cosine_similarity(clips["student"], clips["guided"].detach(), dim=-1)
+            terms["distill"] = (1 - cosine).mean()
+        return terms
+
+    def _prototype_logits(
+        self, feature: Tensor, projected: Tensor, skeleton: Tensor | None, inputs: Inputs
+    ) -> Tensor:
+        if not self.visual_prototypes.any():
+            raise PipelineError(
+                "the model has no prototypes yet. Add the PrototypeHook to the hooks of stage 2"
+            )
+        prototypes = self.visual_prototypes
+        tokens = projected.mean(1)
+        if self.fusion is not None:
+            prototypes = self.fusion(self.skeleton_prototypes, self.visual_prototypes)
+        if skeleton is not None:
+            tokens = torch.cat([tokens, masked_mean(skeleton, inputs.get("mask"))], dim=1)
+        prototypes = prototypes[None]
+        prototypes = prototypes + self.updater(prototypes, tokens)
+        return self.scale() * prototype_logits(feature, prototypes)
+
+
+def _build(kind: str, settings: dict[str, Any] | None, **sizes: int | None) -> nn.Module:
+    return MODELS.build({"type": kind, **sizes, **(settings or {})})

@@ -1,0 +1,195 @@
+"""Visual encoders: frames in, tokens out, through timm."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pipeline.errors import PipelineError
+from pipeline.registry import MODELS
+
+
+class VisualEncoder(nn.Module):
+    """What all visual encoders share.
+
+    Attributes:
+        width: Channels `C` of a token.
+        out_dim: Channels `D` of a projected token.
+        size: Height and width of a frame in pixels.
+    """
+
+    def __init__(
+        self, width: int, out_dim: int, size: tuple[int, int], weights: str | None
+    ) -> None:
+        """Make the projection; it starts as a random map that keeps lengths.
+
+        Args:
+            width: Channels of a token.
+            out_dim: Channels of a projected token.
+            size: Height and width of a frame in pixels.
+            weights: Local file or folder that `init_weights` reads, `hub` to let timm download its
+                own, or None.
+        """
+        super().__init__()
+        self.width, self.out_dim, self.size, self.weights = width, out_dim, tuple(size), weights
+        self.proj = nn.Linear(width, out_dim, bias=False)
+        nn.init.normal_(self.proj.weight, std=width**-0.5)
+
+    def init_weights(self) -> None:
+        """Read the pretrained weights; MMEngine's Runner calls this before it trains."""
+        if self.weights not in (None, "hub"):
+            from train.weights.checkpoint import load_visual
+
+            load_visual(self, Path(self.weights))
+
+    def forward(self, frames: Tensor, camids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return tokens `(N, 1 + P, C)` and projected tokens `(N, 1 + P, D)`, class token first.
+
+        Args:
+            frames: `(N, 3, H, W)`, normalised.
+            camids: `(N,)` camera of each frame, for encoders that embed it.
+
+        Raises:
+            PipelineError: If the frames have another size than the encoder was built for.
+        """
+        if frames.shape[-2:] != self.size:
+            raise PipelineError(
+                f"frames of {tuple(frames.shape[-2:])} pixels came to an encoder built for "
+                f"{self.size}. Change `size` in the encoder's file of conf/encoder"
+            )
+        tokens = self.tokens(frames, camids)
+        return tokens, self.proj(tokens)
+
+    def tokens(self, frames: Tensor, camids: Tensor | None) -> Tensor:
+        """Return `(N, 1 + P, C)`."""
+        raise NotImplementedError
+
+
+@MODELS.register_module()
+class VitEncoder(VisualEncoder):
+    """A vision transformer of timm: CLIP, DINOv2, DINOv3, SigLIP and others by name.
+
+    >>> from train.parts.image import VitEncoder
+    >>> encoder = VitEncoder("test_vit", size=(64, 32), out_dim=16)
+    >>> tokens, projected = encoder(torch.zeros(1, 3, 64, 32))
+    >>> tokens.shape, projected.shape
+    (torch.Size([1, 9, 64]), torch.Size([1, 9, 16]))
+    """
+
+    def __init__(
+        self,
+        name: str = "vit_base_patch16_clip_quickgelu_224",
+        size: tuple[int, int] = (256, 128),
+        out_dim: int = 512,
+        cameras: int = 0,
+        weights: str | None = None,
+        checkpointing: bool = False,
+        **arch: Any,
+    ) -> None:
+        """Build the transformer.
+
+        Args:
+            name: timm's name of the architecture.
+            size: Height and width of a frame; positions learnt on a square are resampled.
+            out_dim: Channels of a projected token.
+            cameras: Cameras seen in training, each with a learnt vector added to the class token.
+            weights: As in `VisualEncoder`.
+            checkpointing: Keep no activations of the blocks in training, compute them again.
+            arch: Passed on to timm, as `depth=6`.
+        """
+        vit = timm.create_model(
+            name, pretrained=weights == "hub", img_size=tuple(size), num_classes=0, **arch
+        )
+        super().__init__(vit.embed_dim, out_dim, size, weights)
+        self.vit, self.is_checkpointing = vit, checkpointing
+        self.cameras = nn.Embedding(cameras, vit.embed_dim) if cameras else None
+        if self.cameras is not None:
+            # A camera that never occurs in training keeps this zero.
+            nn.init.zeros_(self.cameras.weight)
+
+    def tokens(self, frames: Tensor, camids: Tensor | None) -> Tensor:
+        """Return the tokens after the final norm."""
+        vit = self.vit
+        x, rope = vit._pos_embed(vit.patch_embed(frames)), {}
+        if isinstance(x, tuple):
+            # DINOv3 has no positions to add; its blocks turn queries and keys instead.
+            x, rope["rope"] = x
+        if self.cameras is not None and camids is not None:
+            x = torch.cat([x[:, :1] + self._camera(camids)[:, None], x[:, 1:]], dim=1)
+        x = vit.norm_pre(x)
+        for block in vit.blocks:
+            if self.is_checkpointing and self.training:
+                x = checkpoint(block, x, use_reentrant=False, **rope)
+            else:
+                x = block(x, **rope)
+        x = vit.norm(x)
+        patches = x[:, vit.num_prefix_tokens :]
+        if vit.num_prefix_tokens:
+            first = x[:, :1]
+        else:
+            # SigLIP has no class token: its attention pool, or else the mean, takes the place.
+            pooled = vit.attn_pool(x) if vit.attn_pool is not None else x.mean(1)
+            first = pooled[:, None]
+        return torch.cat([first, patches], dim=1)
+
+    def _camera(self, camids: Tensor) -> Tensor:
+        is_known = (camids >= 0) & (camids < self.cameras.num_embeddings)
+        return self.cameras(torch.where(is_known, camids, 0)) * is_known[:, None]
+
+
+@MODELS.register_module()
+class CnnEncoder(VisualEncoder):
+    """A convolutional network of timm: its feature map gives the tokens, their mean the first.
+
+    >>> from train.parts.image import CnnEncoder
+    >>> encoder = CnnEncoder("test_resnet", size=(64, 32), out_dim=16)
+    >>> tokens, projected = encoder(torch.zeros(1, 3, 64, 32))
+    >>> tokens.shape, projected.shape
+    (torch.Size([1, 3, 96]), torch.Size([1, 3, 16]))
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        size: tuple[int, int] = (256, 128),
+        out_dim: int = 512,
+        weights: str | None = None,
+        **arch: Any,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            name: timm's name of the architecture.
+            size: Height and width of a frame.
+            out_dim: Channels of a projected token.
+            weights: As in `VisualEncoder`.
+            arch: Passed on to timm, as `output_stride=16`.
+        """
+        cnn = timm.create_model(
+            name, pretrained=weights == "hub", num_classes=0, global_pool="", **arch
+        )
+        super().__init__(cnn.num_features, out_dim, size, weights)
+        # Frames are decoded pixel by pixel; convolutions that take them so need a quarter less.
+        self.cnn = cnn.to(memory_format=torch.channels_last)
+
+    def tokens(self, frames: Tensor, camids: Tensor | None) -> Tensor:
+        """Return the cells of the feature map, after their mean; cameras are not embedded."""
+        cells = self.cnn.forward_features(frames).flatten(2).transpose(1, 2)
+        return torch.cat([cells.mean(1, keepdim=True), cells], dim=1)
+
+
+def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
+    """Resample a square grid of positions to another, bilinearly.
+
+    Args:
+        pos_embed: `(1, prefix + S * S, C)`.
+        grid: Rows and columns to make.
+        prefix: Tokens before the grid, which stay as they are.
+    """
+    return resample_abs_pos_embed(
+        pos_embed, list(grid), num_prefix_tokens=prefix, interpolation="bilinear", antialias=False
+    )

@@ -1,0 +1,1 @@
+"""What a training run consists of, around the model."""

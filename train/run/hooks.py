@@ -1,0 +1,280 @@
+"""What happens around training: seeds, prototypes, log lines, checkpoints that survive a kill."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.dist import get_rank, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pipeline import console, paths
+from pipeline.registry import HOOKS
+from train.parts.attention import masked_mean
+from train.weights.checkpoint import load, load_part
+
+LINE_EVERY_S = 30.0
+
+
+def result(runner: Runner) -> nn.Module:
+    """Return the model whose weights count: the running average where there is one."""
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            return hook.ema_model.module
+    return getattr(runner.model, "module", runner.model)
+
+
+@HOOKS.register_module()
+class SeedHook(Hook):
+    """Seed every iteration from (seed, iteration, rank): a resumed run draws the same dropout.
+
+    Once per epoch is not enough: a data loader takes a random number when it starts its workers,
+    which a run does once, but a killed and resumed run twice.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed all generators of this process."""
+        sequence = np.random.SeedSequence((runner.seed, runner.iter, get_rank()))
+        seed = int(sequence.generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
+@HOOKS.register_module()
+class TowersHook(Hook):
+    """Start from the towers that an earlier run trained.
+
+    Args:
+        path: What it published: one tower or both.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Take the file."""
+        self._path = Path(path)
+
+    def before_train(self, runner: Runner) -> None:
+        """Load the towers the model has, unless the run continues an earlier one."""
+        if runner.epoch:
+            return
+        state, _ = load(self._path)
+        model = getattr(runner.model, "module", runner.model)
+        for name in ("visual", "skeleton"):
+            part = getattr(model, name)
+            if part is not None and any(key.startswith(f"{name}.") for key in state):
+                load_part(part, state, f"{name}.", self._path)
+
+
+@HOOKS.register_module()
+class PrototypeHook(Hook):
+    """Make the prototypes of all training identities anew, every some epochs.
+
+    They are means over an identity's tracklets, taken in evaluation mode and float32 from fixed
+    frames (the first of each chunk), so nothing about them is random.
+
+    Args:
+        every: Epochs between two refreshes; the first happens before the first epoch.
+        batch_size: Clips per forward pass.
+    """
+
+    priority = "HIGH"
+
+    def __init__(self, every: int, batch_size: int) -> None:
+        """Store both."""
+        self._every, self._batch_size = every, batch_size
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Refresh when it is time; between two refreshes the checkpoint carries them."""
+        model = getattr(runner.model, "module", runner.model)
+        if getattr(model, "updater", None) is None or runner.epoch % self._every:
+            return
+        # Every rank makes all of them: they agree without exchanging anything.
+        visual, skeleton = prototypes(model, runner.train_dataloader.dataset, self._batch_size)
+        model.set_prototypes(visual, skeleton)
+
+
+@torch.no_grad()
+def prototypes(model: Any, dataset: Any, batch_size: int) -> tuple[Tensor, Tensor | None]:
+    """Return the mean unit feature of every identity in each modality, `(K, D)`.
+
+    Args:
+        model: A `CsipModel`.
+        dataset: A `ClipDataset`; `dataset[i]` with a plain index is not random.
+        batch_size: Clips per forward pass.
+    """
+    was_training = model.training
+    model.eval()
+    features: dict[str, list[Tensor]] = {"visual": [], "skeleton": []}
+    one_hot = []
+    for batch in DataLoader(dataset, batch_size):
+        inputs = model.data_preprocessor(batch)["inputs"]
+        _, projected = model.frame_tokens(inputs)
+        visual = masked_mean(projected[:, :, 0], inputs["frame_mask"])
+        features["visual"].append(F.normalize(visual, dim=-1))
+        if model.skeleton is not None:
+            # A clip without a good skeleton has the feature zero, and moves no direction.
+            features["skeleton"].append(F.normalize(model.skeleton_feature(inputs), dim=-1))
+        one_hot.append(F.one_hot(batch["labels"].to(visual.device), model.classes).float())
+    model.train(was_training)
+    # A product, not a scattered sum: its order of additions is fixed on a GPU too. Lengths do not
+    # matter, the model scales prototypes to one.
+    members = torch.cat(one_hot).T
+    visual = members @ torch.cat(features["visual"])
+    return visual, members @ torch.cat(features["skeleton"]) if features["skeleton"] else None
+
+
+@HOOKS.register_module()
+class HeldOutHook(Hook):
+    """Score the held-out training identities after every epoch and keep the best weights.
+
+    MMEngine's loop validates after the checkpoint is written; a run killed in between would forget
+    that score. Here the checkpoint of an epoch holds its score.
+    """
+
+    # Before the log line and the checkpoint, which both carry the score.
+    priority = "HIGH"
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Validate; the weights of the best epoch go to `best.pth`."""
+        scores = runner.val_loop.run()
+        runner.message_hub.update_info("scores", {f"val_{k}": float(v) for k, v in scores.items()})
+        best = runner.message_hub.runtime_info.get("best")
+        if best is not None and scores["mAP"] <= best["mAP"]:
+            return
+        best = {"mAP": float(scores["mAP"]), "epoch": runner.epoch + 1}
+        runner.message_hub.update_info("best", best)
+        if is_main_process():
+            with paths.write_atomic(Path(runner.work_dir) / "best.pth") as temporary:
+                torch.save(result(runner).state_dict(), temporary)
+
+
+@HOOKS.register_module()
+class EpochLogHook(Hook):
+    """Print a line per epoch, and keep the numbers for the curves.
+
+    The history travels in the checkpoint, so the curves of a killed and resumed run are those of
+    an undisturbed one.
+    """
+
+    # Before the checkpoint, which carries the history, and before the schedule moves the rate.
+    priority = "ABOVE_NORMAL"
+
+    def before_train(self, runner: Runner) -> None:
+        """Write the curves so far."""
+        self._history = list(runner.message_hub.runtime_info.get("history", []))
+        for epoch, numbers in enumerate(self._history):
+            runner.visualizer.add_scalars(numbers, step=epoch + 1)
+        self._started, self._first_iter = time.monotonic(), runner.iter
+        self._last_line = self._started
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the epoch's sums."""
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Add up; the sums stay on the device, since reading them would make a GPU wait."""
+        for name, value in (outputs or {}).items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
+        self._count += 1
+        if time.monotonic() - self._last_line > LINE_EVERY_S:
+            done = runner.epoch + (batch_idx + 1) / len(runner.train_dataloader)
+            self._line(runner, f"{done:.2f}", self._means(), runner.iter + 1)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Print the line and add to the history."""
+        numbers = self._means() | {"lr": runner.optim_wrapper.get_lr()["lr"][0]}
+        numbers |= runner.message_hub.runtime_info.get("scores", {})
+        self._history.append(numbers)
+        runner.message_hub.update_info("history", self._history)
+        if is_main_process():
+            runner.visualizer.add_scalars(numbers, step=runner.epoch + 1)
+        self._line(runner, str(runner.epoch + 1), numbers, runner.iter)
+
+    def _means(self) -> dict[str, float]:
+        return {name: float(value) / self._count for name, value in self._sums.items()}
+
+    def _line(self, runner: Runner, epoch: str, numbers: dict[str, float], done: int) -> None:
+        if not is_main_process():
+            return
+        self._last_line = time.monotonic()
+        rate = (done - self._first_iter) / (self._last_line - self._started)
+        left = console.duration((runner.max_iters - done) / rate)
+        parts = [f"epoch {epoch}/{runner.max_epochs}"]
+        parts += [f"{_short(name)} {value:.3g}" for name, value in numbers.items()]
+        console.say("  ".join([*parts, f"{rate:.1f} it/s", f"eta {left}"]))
+
+
+def _short(name: str) -> str:
+    return {"accuracy": "acc", "match_accuracy": "acc"}.get(name, name.removeprefix("loss_"))
+
+
+@HOOKS.register_module()
+class ResumeHook(Hook):
+    """Write checkpoints that a kill cannot damage, and that load without running code.
+
+    The file gets its name when it is complete, and the one before stays until then. Unlike those
+    of MMEngine's own hook it holds no history buffers and no configuration, which PyTorch would
+    refuse to load (mmengine#1655), and no path, so the folder can be moved.
+
+    Args:
+        interval: Epochs between two checkpoints.
+    """
+
+    # After the schedule has moved the rate.
+    priority = "VERY_LOW"
+
+    def __init__(self, interval: int) -> None:
+        """Take the interval; the last epoch is kept in any case."""
+        self._interval = interval
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save what `Runner.resume` needs."""
+        due = self.every_n_epochs(runner, self._interval) or self.is_last_train_epoch(runner)
+        if not due or not is_main_process():
+            return
+        info = runner.message_hub.runtime_info
+        kept = {name: info[name] for name in ("history", "best") if name in info}
+        checkpoint = {
+            "meta": {
+                "epoch": runner.epoch + 1,
+                "iter": runner.iter,
+                "seed": runner.seed,
+                "dataset_meta": runner.train_dataloader.dataset.metainfo,
+            },
+            "state_dict": getattr(runner.model, "module", runner.model).state_dict(),
+            "optimizer": runner.optim_wrapper.state_dict(),
+            "param_schedulers": [one.state_dict() for one in runner.param_schedulers],
+            "message_hub": {
+                "log_scalars": {},
+                "runtime_info": kept,
+                "resumed_keys": dict.fromkeys(kept, True),
+            },
+        }
+        runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        folder = Path(runner.work_dir)
+        final = folder / f"epoch_{runner.epoch + 1}.pth"
+        with paths.write_atomic(final) as temporary:
+            torch.save(checkpoint, temporary)
+        for older in set(folder.glob("epoch_*.pth")) - {final}:
+            older.unlink()
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint of the last epoch in a folder, wherever the folder was moved to."""
+    found = list(folder.glob("epoch_*.pth"))
+    return max(found, key=lambda file: int(file.stem.removeprefix("epoch_")), default=None)

@@ -1,0 +1,36 @@
+"""Score held-out training identities while a model trains."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from evaluate.distances import CosineDistances
+from pipeline.ranking import Ids, cmc_and_map
+from pipeline.registry import METRICS
+
+
+@METRICS.register_module()
+class RetrievalMetric(BaseMetric):
+    """Rank all tracklets for each of them, and average.
+
+    The tracklet itself is of its own camera, so the usual rule drops it. The model describes
+    clips by `(C,)` features; the labels of a batch are positions in the data set's `metainfo`.
+    """
+
+    default_prefix = None
+
+    def process(self, data_batch: dict[str, Any], data_samples: Sequence[Tensor]) -> None:
+        """Keep the features of a batch."""
+        for position, feature in zip(data_batch["labels"].tolist(), data_samples, strict=True):
+            self.results.append((position, feature.float().cpu().numpy()))
+
+    def compute_metrics(self, results: list[tuple[int, np.ndarray]]) -> dict[str, float]:
+        """Return mAP and rank-1."""
+        results = sorted(results, key=lambda result: result[0])
+        features = np.stack([feature for _, feature in results])
+        ids = Ids(self.dataset_meta["pid"], self.dataset_meta["camid"])
+        scores = cmc_and_map(CosineDistances(features, features), ids, ids).summary()
+        return {"mAP": scores["mAP"], "rank1": scores["rank1"]}

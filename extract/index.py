@@ -21,25 +21,13 @@ from extract.tracklets import (
     note_missing_frames,
     write_index,
 )
-from pipeline import console, paths
-from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbose, run, start
+from pipeline import console, paths, schema
+from pipeline.cli import verbose
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.stage import Stage, run_stage
 
-FORMATS = (
-    "mars",
-    "ls_vid",
-    "ilids_vid",
-    "folder",
-    "duke",
-    "prid",
-    "ccvid",
-    "mevid",
-    "vreid_xfd",
-)
-# Skeletons as text, without frames: shards.kinect makes their index and shards.
-SKELETON_FORMATS = ("biwi", "ias_lab", "kgbd", "ks20")
-# Raised when a parser reads the same files differently.
-PARSER_VERSION = 1
+# One file, one format.
+PARSERS = Path(__file__).parent / "datasets"
 
 AllowPartial = Annotated[
     bool,
@@ -50,33 +38,54 @@ CheckFrames = Annotated[
 ]
 
 
-def main(
-    dataset: Dataset,
-    overrides: Overrides = None,
-    allow_partial: AllowPartial = False,
-    check_frames: CheckFrames = False,
-    limit: Limit = 0,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """List the tracklets of a dataset and check their counts; output in data/index/."""
-    stage = start("index", dataset, overrides, limit, dry_run, verbose, quiet)
-    root = paths.dataset_root(dataset)
-    out = stage.out(paths.index_file(dataset))
-    if dry_run:
-        console.say(f"would read {root} as {stage.params.datasets[dataset].format}, write {out}")
-        return
-    counts, missing = build_index(stage, root, out, allow_partial, check_frames)
-    for name in missing[:20] if verbose else ():
-        console.say(f"missing  {name}")
-    tracklets = sum(counts[f"{split}_tracklets"] for split in ("train", "val", "query", "gallery"))
-    frames = sum(counts[f"{split}_frames"] for split in ("train", "val", "query", "gallery"))
-    rows = [(name.replace("_", " "), f"{number:,}") for name, number in sorted(counts.items())]
-    console.table(dataset, ("what", "number"), rows)
-    console.summary(
-        out, f"{tracklets:,} tracklets, {frames:,} frames", f"dvc repro pose2d@{dataset}"
-    )
+def index(
+    stage: Stage, allow_partial: AllowPartial = False, check_frames: CheckFrames = False
+) -> "Listing":
+    """List the tracklets of a dataset and check their counts; output in data/index/.
+
+    Example: python -m extract.index --dataset mars --check-frames
+    """
+    return Listing(stage, allow_partial, check_frames)
+
+
+class Listing:
+    """One run of the stage.
+
+    Attributes:
+        output: The index.
+        then: The stage to run next.
+    """
+
+    then = "pose2d"
+
+    def __init__(self, stage: Stage, allow_partial: bool, check_frames: bool) -> None:
+        """Look where the dataset is."""
+        self._stage, self._allow_partial, self._check_frames = stage, allow_partial, check_frames
+        self._root = paths.dataset_root(stage.dataset)
+        self.output = stage.out(paths.index_file(stage.dataset))
+
+    def is_done(self) -> bool:
+        """Return False: to know it, the dataset has to be read."""
+        return False
+
+    def plan(self) -> None:
+        """Print what would be read."""
+        console.say(f"would read {self._root} as {self._stage.line.format}, write {self.output}")
+
+    def make(self) -> str:
+        """Read the dataset and write the index."""
+        counts, missing = build_index(
+            self._stage, self._root, self.output, self._allow_partial, self._check_frames
+        )
+        for name in missing[:20] if verbose() else ():
+            console.say(f"missing  {name}")
+        rows = [(name.replace("_", " "), f"{number:,}") for name, number in sorted(counts.items())]
+        console.table(self._stage.dataset, ("what", "number"), rows)
+        tracklets, frames = (
+            sum(counts[f"{split}_{what}"] for split in schema.SPLITS)
+            for what in ("tracklets", "frames")
+        )
+        return f"{tracklets:,} tracklets, {frames:,} frames"
 
 
 def build_index(
@@ -99,10 +108,10 @@ def build_index(
     """
     dataset = stage.params.datasets[stage.dataset]
     parser = find_parser(dataset.format)
-    if dataset.format in SKELETON_FORMATS:
+    if holds_skeletons(parser):
         raise PipelineError(
-            f"{stage.dataset} holds skeletons and no frames: DVC's stages are not for it. "
-            f"Run: python -m shards.kinect --dataset {stage.dataset}"
+            f"params.yaml: {dataset.format} is a format of skeletons without pictures. "
+            f"Put the line of {stage.dataset} under kinect"
         )
     check_root(root, parser)
     reading = Reading(root, stage.params.index.trial, dataset.case)
@@ -111,7 +120,7 @@ def build_index(
         tracklets = note_missing_frames(tracklets, reading)
     if stage.limit:
         tracklets = islice(tracklets, stage.limit)
-    metadata = {"dataset": stage.dataset, "format": dataset.format, "parser": PARSER_VERSION}
+    metadata = {"dataset": stage.dataset, "format": dataset.format}
     if parser.FORMAT.trials > 1:
         metadata["trial"] = reading.trial
     with paths.write_atomic(out) as temporary:
@@ -121,13 +130,23 @@ def build_index(
     return reading.counted, reading.missing
 
 
+def formats() -> list[str]:
+    """Return the names of all formats."""
+    return sorted(file.stem for file in PARSERS.glob("*.py") if file.stem != "__init__")
+
+
+def holds_skeletons(parser: ModuleType) -> bool:
+    """Return whether a format holds skeletons as text and no pictures."""
+    return hasattr(parser, "recordings")
+
+
 def find_parser(name: str) -> ModuleType:
     """Return the parser module of a format.
 
     Raises:
         PipelineError: If there is none of that name.
     """
-    known = (*FORMATS, *SKELETON_FORMATS)
+    known = formats()
     if name not in known:
         raise PipelineError(
             f"params.yaml: {name!r} is no dataset format. {did_you_mean(name, known)}"
@@ -171,4 +190,4 @@ def judge(dataset: str, reading: Reading, published: dict[str, int], allow_parti
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage("index", index)

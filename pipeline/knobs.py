@@ -1,6 +1,6 @@
 """What each knob of params.yaml means, and its range. Values stand in params.yaml only."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,23 +11,44 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DatasetParams(Section):
-    """One dataset."""
+class KinectParams(Section):
+    """A dataset of skeletons as text, without pictures."""
 
-    format: str = Field(description="parser that reads it: a module of extract/")
+    format: str = Field(description="parser that reads it: a module of extract/datasets/")
     source: str = Field(description="file or folder that tells DVC when the dataset changed")
-    pose2d: str = Field(description="weights of the 2D estimator: a file of conf/weights/, or none")
-    pose3d: str = Field(description="weights of the 3D lifter: a file of conf/weights/, or none")
-    recipe: str = Field(description="knobs that replace the sections': a key under recipes")
     counts: Literal["published", "none"] = Field(
-        "published", description="what the numbers of tracklets are compared with"
+        description="what the numbers of tracklets are compared with; none: with nothing"
     )
+
+
+class DatasetParams(KinectParams):
+    """A dataset of pictures."""
+
+    pose2d: str = Field(description="weights of the 2D estimator: a file of conf/weights/")
+    pose3d: str = Field(description="weights of the 3D lifter: a file of conf/weights/")
     case: str | None = Field(None, description="test case of VReID-XFD: a folder of the dataset")
 
-    @property
-    def has_frames(self) -> bool:
-        """Whether there are pictures to find joints in."""
-        return self.pose2d != "none"
+
+class PretrainingParams(Section):
+    """A first stage of training."""
+
+    train: str = Field(description="dataset to train on")
+    encoder: str = Field(description="visual encoder: a file of conf/encoder/")
+    start: str = Field(description="weights to start from; a file of conf/ for none")
+    recipe: str = Field(description="file whose knobs it takes: sections stage1 to score")
+
+
+class RunParams(Section):
+    """A system trained on one dataset and tested on one."""
+
+    train: str = Field(description="dataset to train on")
+    test: str = Field(description="dataset to test on")
+    model: str = Field(description="the system: a file of conf/model/")
+    encoder: str | None = Field(
+        None, description="visual encoder: a file of conf/encoder/; by default that of `start`"
+    )
+    start: str = Field(description="weights to start from; a file of conf/ for none")
+    recipe: str = Field(description="file whose knobs it takes: sections stage1 to score")
 
 
 class WalkersParams(Section):
@@ -59,7 +80,6 @@ class IndexParams(Section):
     """Reading a dataset's own files."""
 
     trial: int = Field(ge=0, le=9, description="which of the ten splits to train on")
-    max_bad_frames: float = Field(ge=0, le=1, description="share of bad frames tolerated")
 
 
 class Pose2dParams(Section):
@@ -68,6 +88,7 @@ class Pose2dParams(Section):
     flip_test: bool = Field(description="average with the mirrored image")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="of the forward pass")
     min_score: float = Field(ge=0, le=1, description="mean joint score below which status is 3")
+    max_bad_frames: float = Field(ge=0, le=1, description="share of bad frames tolerated")
 
 
 class Pose3dParams(Section):
@@ -108,7 +129,6 @@ class SkeletonParams(Section):
 class Stage1Params(Section):
     """Contrastive skeleton-image pretraining."""
 
-    encoder: str = Field(description="visual encoder: a file of conf/encoder/")
     train_visual: bool = Field(description="false: pretrained and frozen, features are cached")
     skeleton: SkeletonParams = Field(description="the skeleton encoder, of both stages")
     clip_frames: int = Field(ge=1, description="frames of a clip, T")
@@ -130,13 +150,9 @@ class Stage1Params(Section):
 class Stage2Params(Section):
     """Prototype-guided fine-tuning."""
 
-    encoder: str = Field(description="visual encoder: a file of conf/encoder/")
-    modality: Literal["visual", "skeleton"] = Field(description="skeleton: train on that alone")
-    use_stage1: bool = Field(description="start from the weights of stage 1")
-    use_prototypes: bool = Field(description="prototype fusion and update")
-    use_temporal: bool = Field(description="the skeleton-guided temporal module")
-    use_skeleton: bool = Field(description="let skeletons take part in both")
-    distill_weight: float = Field(ge=0, description="ties the student path to the guided one")
+    settings: dict[str, Any] = Field(
+        description="of the system, in place of what its file of conf/model/ says"
+    )
     shuffle_frames: bool = Field(description="destroy the motion, for comparison")
     clip_frames: int = Field(ge=1, description="frames of a clip, T")
     identities: int = Field(ge=2, description="identities in a batch, P")
@@ -162,7 +178,7 @@ class EmbedParams(Section):
     """Features of the test tracklets."""
 
     frames: Literal["rrs", "dense"] = Field(description="frames of a tracklet that count")
-    modality: Literal["visual", "skeleton", "both"] | None = Field(
+    descriptor: Literal["visual", "skeleton", "both"] | None = Field(
         description="both: frames and skeletons; null: as stage 2 trained"
     )
     skeleton_weight: float = Field(ge=0, description="with both: of skeletons beside frames, 1")
@@ -194,10 +210,6 @@ class ScoreParams(Section):
     ranked_list: int = Field(ge=1, description="gallery tracklets kept per query for the report")
     rerank: RerankParams = Field(description="reported beside the plain scores")
     bootstrap: BootstrapParams = Field(description="95 % intervals over queries")
-
-
-class ReportParams(Section):
-    """The page and the pictures."""
 
 
 class RuntimeParams(Section):

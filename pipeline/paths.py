@@ -10,15 +10,14 @@ ROOT = Path(__file__).parent.parent
 WORK = Path("work")
 
 
-def data_root() -> Path:
-    """Return the folder that holds the datasets: `REID_DATA_ROOT`, or `data/raw`."""
-    return Path(os.environ.get("REID_DATA_ROOT", "data/raw"))
-
-
 def dataset_root(dataset: str) -> Path:
-    """Return the folder of one dataset, as its owners distribute it."""
+    """Return the folder of one dataset: below `REID_DATA_ROOT` if it is there, else in `data/raw`."""
+    own = Path("data/raw") / dataset
+    elsewhere = os.environ.get("REID_DATA_ROOT")
     # walkers are made by a stage of this pipeline, so they stay where DVC expects them.
-    return Path("data/raw/walkers") if dataset == "walkers" else data_root() / dataset
+    if not elsewhere or dataset == "walkers":
+        return own
+    return there if (there := Path(elsewhere) / dataset).exists() else own
 
 
 def index_file(dataset: str) -> Path:
@@ -46,39 +45,44 @@ def weights_dir(model: str) -> Path:
     return Path(f"data/weights/{model}")
 
 
-def stage1_file(dataset: str) -> Path:
+def stage1_file(run: str) -> Path:
     """Return the weights published by stage 1."""
-    return Path(f"models/{dataset}/stage1.safetensors")
+    return Path(f"models/{run}/stage1.safetensors")
 
 
-def stage2_file(dataset: str) -> Path:
-    """Return the weights published by stage 2."""
-    return Path(f"models/{dataset}/stage2.safetensors")
+def stage2_file(run: str) -> Path:
+    """Return the model published by stage 2."""
+    return Path(f"models/{run}/stage2.safetensors")
 
 
-def features_file(dataset: str) -> Path:
+def features_file(run: str) -> Path:
     """Return the table of tracklet features."""
-    return Path(f"data/features/{dataset}.parquet")
+    return Path(f"data/features/{run}.parquet")
 
 
-def baselines_file(dataset: str) -> Path:
+def baselines_file(run: str) -> Path:
     """Return the table of baseline features, scored beside the model's."""
-    return Path(f"data/features/{dataset}_baselines.parquet")
+    return Path(f"data/features/{run}_baselines.parquet")
 
 
-def report_dir(dataset: str) -> Path:
+def report_dir(run: str) -> Path:
     """Return the folder of scores and pictures."""
-    return Path(f"reports/{dataset}")
+    return Path(f"reports/{run}")
 
 
-def times_dir(dataset: str) -> Path:
-    """Return the folder where each stage leaves the seconds that its last run took."""
-    return WORK / "times" / dataset
+def times_dir(key: str) -> Path:
+    """Return the folder where each stage of a dataset or run leaves how long it last took."""
+    return WORK / "times" / key
 
 
-def work_dir(stage: str, dataset: str, fingerprint: str) -> Path:
+def work_dir(stage: str, key: str, fingerprint: str) -> Path:
     """Return the scratch folder of unfinished work, named after what decides the bytes."""
-    return WORK / stage / dataset / fingerprint
+    return WORK / stage / key / fingerprint
+
+
+def trial_dir(trial: str) -> Path:
+    """Return the folder that a trial writes to, laid out as the project is."""
+    return WORK / "try" / trial
 
 
 def _fsync(path: Path) -> None:

@@ -1,27 +1,19 @@
 """Make shards of Kinect skeletons from their text files: no frames, no 2D joints.
 
-Run one dataset:   python -m shards.kinect --dataset biwi --source /somewhere/BIWI
+Run one dataset:   python -m shards.kinect --dataset biwi
 """
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from extract.index import (
-    PARSER_VERSION,
-    SKELETON_FORMATS,
-    AllowPartial,
-    check_root,
-    find_parser,
-    judge,
-)
-from pipeline import console, paths
-from pipeline.cli import Dataset, DryRun, Overrides, Quiet, Stage, Verbose, run, start
+from extract.index import AllowPartial, check_root, find_parser, holds_skeletons, judge
+from pipeline import console, paths, schema
 from pipeline.errors import PipelineError
+from pipeline.stage import Stage, run_stage
+from shards.write.plan import first_training
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,92 +21,97 @@ if TYPE_CHECKING:
     from extract.kinect import Recording
     from extract.tracklets import Reading, Tracklet
 
-Source = Annotated[
-    Path | None, typer.Option("--source", help="The dataset's folder, if not data/raw/DATASET.")
-]
 
-
-def main(
-    dataset: Dataset,
-    overrides: Overrides = None,
-    source: Source = None,
-    allow_partial: AllowPartial = False,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
+def kinect(stage: Stage, allow_partial: AllowPartial = False) -> "Conversion":
     """Turn a dataset of Kinect skeletons into an index and shards of six-frame sequences.
 
     Writes data/index/DATASET.parquet and data/shards/DATASET/. Each sequence is a tracklet.
 
-    Example: python -m shards.kinect --dataset kgbd --source /somewhere/KGBD
+    Example: python -m shards.kinect --dataset kgbd
     """
-    stage = start("shards", dataset, overrides, 0, dry_run, verbose, quiet)
-    format_ = stage.params.datasets[dataset].format
-    parser = find_parser(format_)
-    if format_ not in SKELETON_FORMATS:
-        raise PipelineError(f"{dataset} has frames. Run: {stage.rebuild('shards')}")
-    root = source or paths.dataset_root(dataset)
-    check_root(root, parser)
-    out = stage.out(paths.shards_dir(dataset))
-    if dry_run:
-        console.say(f"would read {root} as {format_}, write {out}/")
-        return
-    counts = convert(stage, parser, root, allow_partial)
-    rows = [(name.replace("_", " "), f"{number:,}") for name, number in sorted(counts.items())]
-    console.table(dataset, ("what", "number"), rows)
-    sequences = sum(counts[f"{split}_tracklets"] for split in ("train", "query", "gallery"))
-    amount = f"{sequences:,} sequences of {len(parser.JOINTS.joints)} joints"
-    console.summary(f"{out}/", amount, f"python -m train.stage2 --dataset {dataset}")
+    return Conversion(stage, allow_partial)
 
 
-def convert(
-    stage: Stage, parser: ModuleType, root: Path, allow_partial: bool = False
-) -> dict[str, int]:
-    """Read all recordings, then publish the index and the shards.
+class Conversion:
+    """One run of the stage.
 
-    Returns:
-        Counts by split and kind.
-
-    Raises:
-        PipelineError: If files are missing or damaged, or counts differ from the published ones.
+    Attributes:
+        output: The folder of shards.
+        index: The index.
+        then: What to run next.
     """
-    import shutil
 
-    from extract.tracklets import Reading, count, write_index
-    from pipeline.lock import locked
+    def __init__(self, stage: Stage, allow_partial: bool = False) -> None:
+        """Look where the dataset is.
 
-    dataset, knobs = stage.dataset, stage.params.datasets[stage.dataset]
-    reading = Reading(root, stage.params.index.trial)
-    about = {"dataset": dataset, "format": knobs.format, "parser": PARSER_VERSION}
-    if parser.FORMAT.trials > 1:
-        about["trial"] = reading.trial
-    out = stage.out(paths.shards_dir(dataset))
-    work = paths.work_dir("shards", dataset, f"kinect-{stage.params.fingerprint('index')}")
-    with locked(work, out):
-        made = work / "output"
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
-        tracklets = _write_shards(parser, reading, made, about)
-        with paths.write_atomic(stage.out(paths.index_file(dataset))) as temporary:
+        Raises:
+            PipelineError: If the format is unknown or holds pictures, or the folder is missing.
+        """
+        self._stage, self._allow_partial = stage, allow_partial
+        self._parser = find_parser(stage.line.format)
+        if not holds_skeletons(self._parser):
+            raise PipelineError(
+                f"params.yaml: {stage.line.format} is a format of pictures. "
+                f"Put the line of {stage.key} under datasets"
+            )
+        self._root = paths.dataset_root(stage.dataset)
+        self.output = stage.out(paths.shards_dir(stage.dataset))
+        self.index = stage.out(paths.index_file(stage.dataset))
+        self.then = first_training(stage)
+        check_root(self._root, self._parser)
+
+    def is_done(self) -> bool:
+        """Return False: to know it, the dataset has to be read."""
+        return False
+
+    def plan(self) -> None:
+        """Print what would be read."""
+        console.say(f"would read {self._root} as {self._stage.line.format}, write {self.output}/")
+
+    def make(self) -> str:
+        """Read all recordings, then publish the index and the shards.
+
+        Raises:
+            PipelineError: If files are missing or damaged, or counts differ from the published.
+        """
+        import shutil
+
+        from extract.tracklets import Reading, count, write_index
+
+        stage, parser = self._stage, self._parser
+        reading = Reading(self._root, stage.params.index.trial)
+        about = {"dataset": stage.dataset, "format": stage.line.format}
+        if parser.FORMAT.trials > 1:
+            about["trial"] = reading.trial
+        work = paths.work_dir("kinect", stage.dataset, "output")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        tracklets = _write_shards(parser, reading, work, about, stage.limit)
+        with paths.write_atomic(self.index) as temporary:
             write_index(temporary, count(tracklets, reading.counted), about, reading)
-            published = {} if knobs.counts == "none" else parser.FORMAT.published
-            judge(dataset, reading, dict(published), allow_partial)
-        paths.publish_dir(made, out)
-        shutil.rmtree(work)
-    return reading.counted
+            is_whole = stage.line.counts == "published" and not stage.limit
+            judge(
+                stage.dataset,
+                reading,
+                dict(parser.FORMAT.published) if is_whole else {},
+                self._allow_partial,
+            )
+        paths.publish_dir(work, self.output)
+        rows = [(name.replace("_", " "), f"{n:,}") for name, n in sorted(reading.counted.items())]
+        console.table(stage.dataset, ("what", "number"), rows)
+        sequences = sum(reading.counted[f"{split}_tracklets"] for split in schema.SPLITS)
+        return f"{sequences:,} sequences of {len(parser.JOINTS.joints)} joints"
 
 
 def _write_shards(
-    parser: ModuleType, reading: "Reading", folder: Path, about: dict[str, object]
+    parser: ModuleType, reading: "Reading", folder: Path, about: dict[str, object], limit: int
 ) -> "list[Tracklet]":
     """Write one shard per split: without pictures even the largest is small."""
     import pyarrow.parquet as pq
 
-    from pipeline import schema
-
-    tracklets = []
-    for split, recordings in groupby(_long_enough(parser, reading), lambda one: one.split):
+    tracklets: list[Tracklet] = []
+    found = islice(_long_enough(parser, reading), limit or None)
+    for split, recordings in groupby(found, lambda one: one.split):
         described = schema.with_metadata(
             schema.shard(parser.JOINTS),
             **about,
@@ -170,4 +167,4 @@ def _rows(recording: "Recording", parser: ModuleType) -> "pa.Table":
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage("kinect", kinect)

@@ -75,8 +75,11 @@ class ChunkStore:
         writer.close()
         size = sum(file.stat().st_size for file in output.iterdir())
         paths.publish_dir(output, final)
-        shutil.rmtree(self.folder)
         return size
+
+    def remove(self) -> None:
+        """Remove all chunks."""
+        shutil.rmtree(self.folder)
 
 
 class _Writer:
@@ -136,13 +139,6 @@ def write_chunk(path: Path, table: pa.Table) -> None:
     """Write one chunk: its file is whole or not there."""
     with paths.write_atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-
-
-def is_current(final: Path, fingerprint: str) -> bool:
-    """Return whether the stage's output was made from the same input, knobs, weights and code."""
-    for file in sorted(final.glob("*.parquet")):
-        return schema.metadata(pq.read_schema(file)).get("fingerprint") == fingerprint
-    return False
 
 
 def bad_frames(store: ChunkStore) -> Iterator[tuple[int, str, str]]:

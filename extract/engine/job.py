@@ -1,16 +1,16 @@
-"""Run a stage of extraction from its plan to its published tables; what pose2d and pose3d share."""
+"""From the plan of a stage of extraction to its published tables; what pose2d and pose3d share."""
 
 import errno
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import cli, console, paths, schema
+from pipeline import console, paths
 from pipeline.errors import PipelineError
+from pipeline.fingerprint import is_done, note_done
+from pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from extract.engine.chunks import ChunkStore
@@ -26,7 +26,7 @@ class Job:
 
     Attributes:
         stage: The command as the user gave it.
-        output: Where the tables normally go.
+        output: Where the tables go.
         fingerprint: Changes with whatever changes the tables.
         chunks: Frames and input of each chunk, in the order of the tables.
         work: What to do with a chunk.
@@ -38,7 +38,7 @@ class Job:
             fingerprint covers all that is read.
     """
 
-    stage: cli.Stage
+    stage: Stage
     output: Path
     fingerprint: str
     chunks: Sequence[tuple[int, Any]]
@@ -58,56 +58,46 @@ class Job:
         """Frames in all."""
         return sum(frames for frames, _ in self.chunks)
 
+    def is_done(self) -> bool:
+        """Return whether the tables are there, and no frame that was bad has been mended since."""
+        return is_done(self.fingerprint, self.output) and not _repaired(self)
 
-def work_folder(stage: cli.Stage, fingerprint: str) -> Path:
+    def plan(self) -> None:
+        """Print what is left to do."""
+        from extract.engine.chunks import ChunkStore
+
+        _announce(self, ChunkStore(self.folder, len(self.chunks)))
+
+    def make(self) -> str:
+        """Make what is missing of the tables and publish them.
+
+        Raises:
+            PipelineError: If too many frames are bad, or the disk is full.
+        """
+        from extract.engine.chunks import ChunkStore
+
+        store = ChunkStore(self.folder, len(self.chunks))
+        with _full_disk_in_one_line():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            store.clean()
+            _drop_changed(self, store)
+            _make_missing(self, store)
+            bad = _check_bad(self, store) if self.max_bad is not None else 0
+            metadata = self.metadata() | {"bad_frames": bad}
+            size = store.publish(self.output, lambda split: metadata)
+            note_done(self.fingerprint, self.output)
+            store.remove()
+        return f"{self.frames} frames, {bad} bad, {console.size(size)}"
+
+
+def work_folder(stage: Stage, fingerprint: str) -> Path:
     """Return where a run keeps unfinished work."""
     return stage.out(paths.work_dir(stage.name, stage.dataset, fingerprint))
 
 
-def fingerprint(**parts: object) -> str:
-    """Return 12 hex digits that change with any of the parts, the schema or nothing else."""
-    text = json.dumps(parts | {"schema": schema.VERSION}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of installed packages, as metadata."""
-    from importlib.metadata import version
-
-    return {f"version_{package}": version(package) for package in packages}
-
-
-def extract(job: Job) -> None:
-    """Make what is missing of a stage's tables and publish them.
-
-    Raises:
-        PipelineError: If another run is at it, too many frames are bad, or the disk is full.
-    """
-    from extract.engine.chunks import ChunkStore, is_current
-    from pipeline.lock import locked
-
-    output = job.stage.out(job.output)
-    if is_current(output, job.fingerprint) and not _repaired(job, output):
-        console.say(f"{output} is up to date: {job.frames} frames")
-        return
-    store = ChunkStore(job.folder, len(job.chunks))
-    if job.stage.dry_run:
-        _announce(job, store)
-        return
-    with locked(job.folder.parent, output), _full_disk_in_one_line():
-        job.folder.mkdir(exist_ok=True)
-        store.clean()
-        _drop_changed(job, store)
-        _make_missing(job, store)
-        bad = _check_bad(job, store) if job.max_bad is not None else 0
-        metadata = job.metadata() | {"fingerprint": job.fingerprint, "bad_frames": bad}
-        size = store.publish(output, lambda split: metadata)
-    console.summary(output, f"{job.frames} frames, {bad} bad, {console.size(size)}", job.then)
-
-
-def _repaired(job: Job, output: Path) -> bool:
+def _repaired(job: Job) -> bool:
     """Return whether frames that were bad when the tables were made can be read now."""
-    name = next(job.files.repaired(output), None) if job.files else None
+    name = next(job.files.repaired(job.output), None) if job.files else None
     if name:
         console.say(f"{name} was bad and is not any more: making the tables again")
     return name is not None
@@ -150,7 +140,7 @@ def _announce(job: Job, store: "ChunkStore") -> None:
     if rate.exists():
         seconds = left / float(rate.read_text())
         console.say(f"eta      {console.duration(seconds)} at the last run's frames/s")
-    console.say(f"output   {job.stage.out(job.output)}")
+    console.say(f"output   {job.output}")
 
 
 def _rate_file(job: Job) -> Path:
@@ -198,7 +188,7 @@ def _check_bad(job: Job, store: "ChunkStore") -> int:
     if len(bad) > job.max_bad * job.frames:
         store.drop({number for number, _, _ in bad})
         raise PipelineError(
-            f"{what}. Repair them and run the same command, or raise index.max_bad_frames "
+            f"{what}. Repair them and run the same command, or raise pose2d.max_bad_frames "
             f"({job.max_bad:g}) in params.yaml"
         )
     console.warn(what)

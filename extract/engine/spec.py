@@ -1,6 +1,5 @@
 """What `conf/weights/<model>.yaml` says about a pose model; the keys are explained in rtmpose_m."""
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -133,9 +132,3 @@ def load(model: str) -> Spec:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise PipelineError(f"{path}: {key}: {first['msg'].lower()}") from None
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from extract.fit.people import Clips
-    from pipeline.params import Params
+    from pipeline.config import Params
 
 MODEL = "walkers_pose"
 CONFIGS = Path("conf/weights") / MODEL

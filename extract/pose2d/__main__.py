@@ -3,24 +3,23 @@
 Run one dataset:   python -m extract.pose2d --dataset walkers
 """
 
-from pipeline import cli
+from typing import TYPE_CHECKING
+
+from pipeline.stage import Stage, run_stage
+
+if TYPE_CHECKING:
+    from extract.engine.job import Job
 
 
-def main(
-    dataset: cli.Dataset,
-    overrides: cli.Overrides = None,
-    limit: cli.Limit = 0,
-    dry_run: cli.DryRun = False,
-    verbose: cli.Verbose = False,
-    quiet: cli.Quiet = False,
-) -> None:
-    """Find the 2D joints of every frame."""
-    stage = cli.start("pose2d", dataset, overrides, limit, dry_run, verbose, quiet)
-    from extract.engine.job import extract
+def pose2d(stage: Stage) -> "Job":
+    """Find the 2D joints of every frame.
+
+    Example: python -m extract.pose2d --dataset walkers --limit 5 pose2d.flip_test=true
+    """
     from extract.pose2d.plan import plan
 
-    extract(plan(stage))
+    return plan(stage)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_stage("pose2d", pose2d)

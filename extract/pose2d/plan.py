@@ -3,28 +3,29 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import cli, paths, schema
+from pipeline import code, paths, schema
 from pipeline.errors import PipelineError
+from pipeline.fingerprint import fingerprint, sha256, versions
+from pipeline.stage import Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from extract.engine.job import Job
 
-VERSION = 1
 CHUNK_FRAMES = 1024
 SAMPLE_FRAMES = 64
 
 
-def plan(stage: cli.Stage) -> "Job":
+def plan(stage: Stage) -> "Job":
     """Decide what to do: chunks of tracklets, and the work on them.
 
     Raises:
         PipelineError: If the index or the weights are missing, or the index is empty.
     """
-    from extract.engine import job as engine
     from extract.engine import spec
     from extract.engine.frames import FrameFiles
+    from extract.engine.job import Job, work_folder
     from extract.pose2d.work import Pose2dWork, precision_of
 
     params = stage.params
@@ -33,17 +34,19 @@ def plan(stage: cli.Stage) -> "Job":
     index = _read_index(stage)
     root = paths.dataset_root(stage.dataset).absolute()
     sample = [root / name for name in _sample(index)]
-    checksum = spec.sha256(checkpoint)
-    fingerprint = engine.fingerprint(
-        version=VERSION,
-        knobs=params.fingerprint("pose2d"),
+    checksum = sha256(checkpoint)
+    made_of = fingerprint(
+        code=code.digest(stage.name, stage.key, params),
+        schema=schema.VERSION,
+        # More bad frames tolerated is no reason to look for joints again.
+        knobs=params.pose2d.model_dump_json(exclude={"max_bad_frames"}),
         weights=checksum,
-        config=spec.sha256(config),
-        index=spec.sha256(paths.index_file(stage.dataset)),
+        config=sha256(config),
+        index=sha256(stage.read(paths.index_file(stage.dataset))),
         frames=_hash_files(sample),
         limit=stage.limit,
     )
-    decision = engine.work_folder(stage, fingerprint).absolute() / "precision.json"
+    decision = work_folder(stage, made_of).absolute() / "precision.json"
     work = Pose2dWork(
         config=config.absolute(),
         checkpoint=checkpoint.absolute(),
@@ -65,26 +68,26 @@ def plan(stage: cli.Stage) -> "Job":
             "licence": weights.licence,
             "precision": precision_of(decision),
             "knobs": params.pose2d.model_dump_json(),
-            **engine.versions("torch", "mmpose", "opencv-python-headless", "pyarrow"),
+            **versions("torch", "mmpose", "opencv-python-headless", "pyarrow"),
         }
 
-    return engine.Job(
+    return Job(
         stage=stage,
-        output=paths.pose2d_dir(stage.dataset),
-        fingerprint=fingerprint,
+        output=stage.out(paths.pose2d_dir(stage.dataset)),
+        fingerprint=made_of,
         chunks=_chunks(index),
         work=work,
         metadata=metadata,
-        max_bad=params.index.max_bad_frames,
-        then=f"dvc repro pose3d@{stage.dataset}",
+        max_bad=params.pose2d.max_bad_frames,
+        then="pose3d",
         files=FrameFiles(root),
     )
 
 
-def _read_index(stage: cli.Stage) -> "pa.Table":
+def _read_index(stage: Stage) -> "pa.Table":
     import pyarrow.parquet as pq
 
-    path = paths.index_file(stage.dataset)
+    path = stage.read(paths.index_file(stage.dataset))
     schema.check(path, schema.INDEX, stage.rebuild("index"))
     index = pq.read_table(path)
     index = index.sort_by([(key, "ascending") for key in ("split", "pid", "tracklet")])
@@ -101,8 +104,6 @@ def _sample(index: "pa.Table") -> list[str]:
 
 
 def _hash_files(files: list[Path]) -> str:
-    from extract.engine.spec import sha256
-
     return "".join(sha256(file)[:8] if file.is_file() else "-" for file in files)
 
 

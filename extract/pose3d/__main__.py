@@ -3,24 +3,23 @@
 Run one dataset:   python -m extract.pose3d --dataset walkers
 """
 
-from pipeline import cli
+from typing import TYPE_CHECKING
+
+from pipeline.stage import Stage, run_stage
+
+if TYPE_CHECKING:
+    from extract.engine.job import Job
 
 
-def main(
-    dataset: cli.Dataset,
-    overrides: cli.Overrides = None,
-    limit: cli.Limit = 0,
-    dry_run: cli.DryRun = False,
-    verbose: cli.Verbose = False,
-    quiet: cli.Quiet = False,
-) -> None:
-    """Lift the 2D joints of every tracklet to 3D."""
-    stage = cli.start("pose3d", dataset, overrides, limit, dry_run, verbose, quiet)
-    from extract.engine.job import extract
+def pose3d(stage: Stage) -> "Job":
+    """Lift the 2D joints of every tracklet to 3D.
+
+    Example: python -m extract.pose3d --dataset walkers --limit 5 pose3d.smooth=savgol
+    """
     from extract.pose3d.plan import plan
 
-    extract(plan(stage))
+    return plan(stage)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_stage("pose3d", pose3d)

@@ -3,25 +3,26 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import cli, paths, schema
+from pipeline import code, paths, schema
 from pipeline.errors import PipelineError
+from pipeline.fingerprint import fingerprint, sha256, versions
+from pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from extract.engine.job import Job
     from extract.pose3d.work import Rows
 
-VERSION = 1
 CHUNK_FRAMES = 4096
 
 
-def plan(stage: cli.Stage) -> "Job":
+def plan(stage: Stage) -> "Job":
     """Decide what to do: chunks of tracklets, and the work on them.
 
     Raises:
         PipelineError: If the 2D joints or the weights are missing.
     """
-    from extract.engine import job as engine
     from extract.engine import spec
+    from extract.engine.job import Job
     from extract.pose3d.work import Pose3dWork
 
     params = stage.params
@@ -29,7 +30,7 @@ def plan(stage: cli.Stage) -> "Job":
     config, checkpoint = weights.config("lifter"), weights.checkpoint("lifter")
     place = weights.part("lifter").input
     files = _files(stage)
-    checksum = spec.sha256(checkpoint)
+    checksum = sha256(checkpoint)
 
     def metadata() -> dict[str, object]:
         return {
@@ -41,19 +42,20 @@ def plan(stage: cli.Stage) -> "Job":
             "lifter_sha256": checksum,
             "licence": weights.licence,
             "knobs": params.pose3d.model_dump_json(),
-            **engine.versions("torch", "mmpose", "pyarrow"),
+            **versions("torch", "mmpose", "pyarrow"),
         }
 
-    return engine.Job(
+    return Job(
         stage=stage,
-        output=paths.pose3d_dir(stage.dataset),
-        fingerprint=engine.fingerprint(
-            version=VERSION,
+        output=stage.out(paths.pose3d_dir(stage.dataset)),
+        fingerprint=fingerprint(
+            code=code.digest(stage.name, stage.key, params),
+            schema=schema.VERSION,
             knobs=params.fingerprint("pose3d"),
             weights=checksum,
-            config=spec.sha256(config),
+            config=sha256(config),
             input=place.model_dump(mode="json"),
-            pose2d=[(file.name, spec.sha256(file)) for file in files],
+            pose2d=[(file.name, sha256(file)) for file in files],
             limit=stage.limit,
         ),
         chunks=_chunks(files, stage.limit),
@@ -66,12 +68,12 @@ def plan(stage: cli.Stage) -> "Job":
         ),
         metadata=metadata,
         max_bad=None,
-        then=f"dvc repro shards@{stage.dataset}",
+        then="shards",
     )
 
 
-def _files(stage: cli.Stage) -> list[Path]:
-    folder = paths.pose2d_dir(stage.dataset)
+def _files(stage: Stage) -> list[Path]:
+    folder = stage.read(paths.pose2d_dir(stage.dataset))
     files = sorted(folder.glob("*.parquet"))
     if not files:
         raise PipelineError(f"{folder} holds no tables. Run: {stage.rebuild('pose2d')}")

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import console, paths
-from pipeline.cli import Stage
+from pipeline import code, console, paths
+from pipeline.fingerprint import fingerprint, is_done, note_done
+from pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -14,7 +15,101 @@ if TYPE_CHECKING:
     from extract.walkers.plan import Tracklet
 
 # Measured: about what one core renders and what one crop takes on disk.
-FRAMES_PER_S, BYTES_PER_FRAME = 200, 5_000
+_FRAMES_PER_S, _BYTES_PER_FRAME = 200, 5_000
+
+
+class Rendering:
+    """One run of the stage.
+
+    Attributes:
+        output: The dataset's folder.
+        then: The stage to run next.
+    """
+
+    then = "index"
+
+    def __init__(self, stage: Stage) -> None:
+        """Plan all tracklets."""
+        from extract.walkers.plan import tracklets
+
+        self._stage, self._knobs = stage, stage.params.walkers
+        planned = tracklets(self._knobs)
+        self._planned = planned[: stage.limit] if stage.limit else planned
+        self._made_of = fingerprint(
+            code=code.digest(stage.name, stage.key, stage.params),
+            knobs=self._knobs.model_dump(mode="json"),
+            limit=stage.limit,
+        )
+        self._work = paths.work_dir("walkers", "walkers", self._made_of)
+        self.output = stage.out(paths.dataset_root("walkers"))
+
+    def is_done(self) -> bool:
+        """Return whether the dataset stands there, made of the same knobs and code."""
+        return is_done(self._made_of, self.output)
+
+    def plan(self) -> None:
+        """Print how much is left to render and how long that takes."""
+        frames = _frames(self._planned)
+        todo = 0 if self.is_done() else sum(map(_frames, self._missing()))
+        took = console.duration(todo / (_FRAMES_PER_S * self._stage.params.runtime.workers))
+        console.say(
+            f"{self.output}: {todo} of {frames} frames to render on the CPU, about {took}, "
+            f"{console.size(frames * _BYTES_PER_FRAME)}"
+        )
+
+    def make(self) -> str:
+        """Render who is missing, and publish the dataset."""
+        import shutil
+
+        self._render()
+        paths.publish_dir(self._finish(), self.output)
+        note_done(self._made_of, self.output)
+        shutil.rmtree(self._work)
+        knobs = self._knobs
+        return (
+            f"{_frames(self._planned)} frames, {len(self._planned)} tracklets, "
+            f"{knobs.identities_train} persons to train on, {knobs.identities_test} to test on, "
+            f"{knobs.cameras} cameras"
+        )
+
+    def _missing(self) -> list[list["Tracklet"]]:
+        people = _people(self._planned)
+        return [person for person in people if not _truth_file(self._work, person).exists()]
+
+    def _render(self) -> None:
+        from concurrent.futures import as_completed
+
+        missing, total = self._missing(), _frames(self._planned)
+        done = total - sum(map(_frames, missing))
+        workers = min(self._stage.params.runtime.workers, max(1, len(missing)))
+        with (
+            console.progress(total, "frames", "walkers", done) as meter,
+            _pool(workers) as pool,
+        ):
+            futures = [
+                pool.submit(render_person, self._work, self._knobs.seed, person)
+                for person in missing
+            ]
+            for future in as_completed(futures):
+                meter.advance(future.result())
+
+    def _finish(self) -> Path:
+        """Write what covers the whole dataset, and return its folder, ready to be published."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from extract.walkers.mars_files import write_info
+        from extract.walkers.plan import queries
+
+        dataset = self._work / "dataset"
+        write_info(dataset, self._planned, queries(self._planned, self._knobs.seed))
+        truth = pa.concat_tables(
+            pq.read_table(_truth_file(self._work, person)) for person in _people(self._planned)
+        )
+        truth = truth.replace_schema_metadata({"layout_2d": "coco17"})
+        with paths.write_atomic(dataset / "truth.parquet") as path:
+            pq.write_table(truth, path)
+        return dataset
 
 
 def render_person(work: Path, seed: int, planned: list["Tracklet"]) -> int:
@@ -41,26 +136,23 @@ def render_person(work: Path, seed: int, planned: list["Tracklet"]) -> int:
         clip = film(person, where, numbers, tracklet.rng(seed), is_junk)
         write_crops(work / "dataset", tracklet, clip)
         tables.append(truth_table(tracklet, person, clip))
-    with paths.write_atomic(truth_file(work, planned)) as path:
+    with paths.write_atomic(_truth_file(work, planned)) as path:
         pq.write_table(pa.concat_tables(tables), path)
     return sum(len(tracklet.frame_numbers) for tracklet in planned)
 
 
-def truth_file(work: Path, planned: list["Tracklet"]) -> Path:
-    """Return where the truth of one person's tracklets is kept until all are rendered."""
+def _truth_file(work: Path, planned: list["Tracklet"]) -> Path:
     return work / "truth" / f"{planned[0].split}-{planned[0].folder}.parquet"
 
 
-def people(planned: list["Tracklet"]) -> list[list["Tracklet"]]:
-    """Group the tracklets by person and split."""
+def _people(planned: list["Tracklet"]) -> list[list["Tracklet"]]:
     found: dict[tuple[str, str], list[Tracklet]] = {}
     for tracklet in planned:
         found.setdefault((tracklet.split, tracklet.folder), []).append(tracklet)
     return list(found.values())
 
 
-def frames(planned: list["Tracklet"]) -> int:
-    """Count the frames of tracklets."""
+def _frames(planned: list["Tracklet"]) -> int:
     return sum(len(tracklet.frame_numbers) for tracklet in planned)
 
 
@@ -75,46 +167,3 @@ def _pool(workers: int) -> Iterator["Executor"]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def render(stage: Stage, work: Path, planned: list["Tracklet"]) -> None:
-    """Render the people who are missing."""
-    from concurrent.futures import as_completed
-
-    missing = [person for person in people(planned) if not truth_file(work, person).exists()]
-    done = frames(planned) - sum(map(frames, missing))
-    seed, workers = stage.params.walkers.seed, stage.params.runtime.workers
-    with (
-        console.progress(frames(planned), "frames", "walkers", done) as meter,
-        _pool(min(workers, max(1, len(missing)))) as pool,
-    ):
-        futures = [pool.submit(render_person, work, seed, person) for person in missing]
-        for future in as_completed(futures):
-            meter.advance(future.result())
-
-
-def finish(work: Path, planned: list["Tracklet"], seed: int, made_of: str) -> Path:
-    """Write what covers the whole dataset, and return its folder, ready to be published."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from extract.walkers.mars_files import write_info
-    from extract.walkers.plan import queries
-
-    dataset = work / "dataset"
-    write_info(dataset, planned, queries(planned, seed))
-    truth = pa.concat_tables(
-        [pq.read_table(truth_file(work, person)) for person in people(planned)]
-    )
-    truth = truth.replace_schema_metadata({"made_of": made_of, "layout_2d": "coco17"})
-    with paths.write_atomic(dataset / "truth.parquet") as path:
-        pq.write_table(truth, path)
-    return dataset
-
-
-def is_made(final: Path, made_of: str) -> bool:
-    """Return whether the dataset stands there, made of the same knobs."""
-    import pyarrow.parquet as pq
-
-    truth = final / "truth.parquet"
-    return truth.exists() and pq.read_schema(truth).metadata.get(b"made_of") == made_of.encode()

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline import console, paths, schema
 from pipeline.errors import PipelineError
-from pipeline.lock import locked
+from pipeline.fingerprint import note_done
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, Status
 from pipeline.skeleton import COCO17, H36M17
 from shards.write.plan import Plan
@@ -32,19 +32,19 @@ _FILTERABLE = ["tracklet", "pid", "camid", "split", "frame", "frame_number", "st
 _FRAMELESS = (int(Status.MISSING), int(Status.UNREADABLE))
 
 
-def write_shards(plan: Plan, out: Path) -> None:
+def write_shards(plan: Plan) -> None:
     """Write all shards that are not finished yet, then give the folder its final name.
 
     Raises:
         PipelineError: If inputs disagree about the frames, or a frame has vanished.
     """
-    with locked(plan.work, out):
-        plan.output.mkdir(exist_ok=True)
-        for leftover in plan.output.glob(".*.tmp"):
-            leftover.unlink()
-        _write_missing(plan)
-        paths.publish_dir(plan.output, out)
-        shutil.rmtree(plan.work)
+    plan.finished_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in plan.finished_dir.glob(".*.tmp"):
+        leftover.unlink()
+    _write_missing(plan)
+    paths.publish_dir(plan.finished_dir, plan.output)
+    note_done(plan.fingerprint, plan.output)
+    shutil.rmtree(plan.work)
 
 
 def _write_missing(plan: Plan) -> None:
@@ -117,7 +117,7 @@ def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> I
     """Yield the frames of one tracklet after another, without the first `skip`."""
     expected = [(name, length) for s, name, length in plan.tracklets if s == split]
     streams = [
-        by_tracklet(sorted((Path("data") / name / plan.dataset).glob(f"{split}-*.parquet")))
+        by_tracklet(sorted(plan.poses[name].glob(f"{split}-*.parquet")))
         for name in ("pose2d", "pose3d")
     ]
     truth = TrueJoints(plan.truth) if plan.truth else None
@@ -155,7 +155,7 @@ def _check_same(plan: Plan, stage: str, table: pa.Table | None, name: str, lengt
     found = ("nothing", 0) if table is None else (table["tracklet"][0].as_py(), len(table))
     if found != (name, length):
         raise PipelineError(
-            f"data/{stage}/{plan.dataset}: expected {length} frames of tracklet {name} as in the "
+            f"{plan.poses[stage]}: expected {length} frames of tracklet {name} as in the "
             f"index, found {found[1]} of {found[0]}. Run: dvc repro -f {stage}@{plan.dataset}"
         )
 
@@ -197,7 +197,7 @@ def _described(plan: Plan, split: str) -> pa.Schema:
     """Return the schema of a split's shards with all that made them written into it."""
     models = {}
     for name in ("pose2d", "pose3d"):
-        file = next((Path("data") / name / plan.dataset).glob(f"{split}-*.parquet"))
+        file = next(plan.poses[name].glob(f"{split}-*.parquet"))
         found = schema.metadata(pq.read_schema(file))
         models |= {f"{name}.{key}": value for key, value in found.items()}
     return schema.with_metadata(
@@ -207,7 +207,6 @@ def _described(plan: Plan, split: str) -> pa.Schema:
         layout2d=COCO17.name,
         layout3d=H36M17.name,
         embed_frames=plan.embed_frames,
-        fingerprint=plan.fingerprint,
         params=plan.knobs,
         pyarrow=version("pyarrow"),
         numpy=version("numpy"),

@@ -1,6 +1,5 @@
 """What goes into the shards of a dataset, and a fingerprint of all that decides their bytes."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,9 +8,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import paths, schema
-from pipeline.cli import Stage
+from pipeline import code, console, paths, schema
 from pipeline.errors import PipelineError
+from pipeline.fingerprint import fingerprint, is_done
+from pipeline.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Plan:
 
     Attributes:
         dataset: The dataset.
+        output: Where the shards go.
+        poses: Folders of 2D and of 3D joints.
         root: Folder that frame paths are relative to.
         tracklets: Rows of the index, `(split, tracklet, frames)`, in the order of the shards.
         embed_frames: Whether frames go into the shards.
@@ -27,9 +29,12 @@ class Plan:
         shard_bytes: Size that no shard exceeds, unless a single tracklet does.
         fingerprint: Changes with anything that decides the bytes.
         knobs: Fingerprint of the knobs alone.
+        then: What to run next.
     """
 
     dataset: str
+    output: Path
+    poses: dict[str, Path]
     root: Path
     tracklets: list[tuple[str, str, int]]
     embed_frames: bool
@@ -37,6 +42,7 @@ class Plan:
     shard_bytes: int
     fingerprint: str
     knobs: str
+    then: str
 
     @property
     def work(self) -> Path:
@@ -44,9 +50,35 @@ class Plan:
         return paths.work_dir("shards", self.dataset, self.fingerprint)
 
     @property
-    def output(self) -> Path:
+    def finished_dir(self) -> Path:
         """Folder of finished shards, which becomes the stage's output when all are."""
         return self.work / "output"
+
+    def is_done(self) -> bool:
+        """Return whether the shards are there."""
+        return is_done(self.fingerprint, self.output)
+
+    def plan(self) -> None:
+        """Print how many shards are finished."""
+        rows = [
+            (split, tracklets, frames, self.finished(split))
+            for split, tracklets, frames in self.by_split()
+        ]
+        columns = ("split", "tracklets", "frames", "files finished")
+        console.table(f"shards@{self.dataset}", columns, rows)
+        kept = "frames inside" if self.embed_frames else "paths of frames"
+        console.say(f"{kept}, about {self.shard_bytes >> 20} MB a file")
+        console.say(f"to {self.output}/")
+
+    def make(self) -> str:
+        """Write the shards that are missing, and publish all."""
+        from shards.write.join import write_shards
+
+        write_shards(self)
+        files = sorted(self.output.glob("*.parquet"))
+        size = console.size(sum(file.stat().st_size for file in files))
+        tracklets = len(self.tracklets)
+        return f"{self.frames} frames of {tracklets} tracklets in {len(files)} files, {size}"
 
     @property
     def frames(self) -> int:
@@ -61,7 +93,7 @@ class Plan:
 
     def file(self, split: str, number: int) -> Path:
         """Return where a shard is put when it is finished."""
-        return self.output / f"{split}-{number:05}.parquet"
+        return self.finished_dir / f"{split}-{number:05}.parquet"
 
     def finished(self, split: str) -> int:
         """Count the shards of a split that an earlier run finished."""
@@ -78,36 +110,54 @@ def plan_shards(stage: Stage) -> Plan:
         PipelineError: If an input is missing or of another schema version.
     """
     dataset, knobs = stage.dataset, stage.params.shards
-    index = paths.index_file(dataset)
+    index = stage.read(paths.index_file(dataset))
     schema.check(index, schema.INDEX, stage.rebuild("index"))
-    poses = []
+    poses = {
+        "pose2d": stage.read(paths.pose2d_dir(dataset)),
+        "pose3d": stage.read(paths.pose3d_dir(dataset)),
+    }
+    inputs = [index]
     for name, expected in (("pose2d", schema.POSE2D), ("pose3d", schema.POSE3D)):
-        folder = Path("data") / name / dataset
-        files = sorted(folder.glob("*.parquet"))
+        files = sorted(poses[name].glob("*.parquet"))
         if not files:
-            raise PipelineError(f"{folder} holds no joints. Run: {stage.rebuild(name)}")
+            raise PipelineError(f"{poses[name]} holds no joints. Run: {stage.rebuild(name)}")
         for file in files:
             schema.check(file, expected, stage.rebuild(name))
-        poses += files
+        inputs += files
     table = pq.read_table(index, columns=["split", "pid", "tracklet", "frames"])
     table = table.append_column("length", pc.list_value_length(table["frames"]))
     keys = [(key, "ascending") for key in ("split", "pid", "tracklet")]
     rows = table.select(["split", "pid", "tracklet", "length"]).sort_by(keys).to_pylist()
     tracklets = [(row["split"], row["tracklet"], row["length"]) for row in rows]
-    limit = stage.limit or len(tracklets)
-    digest = hashlib.sha256(f"{knobs.model_dump_json()} {limit} {schema.VERSION}".encode())
+    tracklets = tracklets[: stage.limit or None]
     truth = paths.dataset_root(dataset) / "truth.parquet" if knobs.skeletons == "truth" else None
-    true_joints = [truth] if truth and truth.exists() else []
-    for file in [index, *poses, *true_joints]:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return Plan(
-        dataset,
-        paths.dataset_root(dataset),
-        tracklets[:limit],
-        knobs.embed_frames,
-        truth,
-        knobs.shard_mb * 2**20,
-        digest.hexdigest()[:12],
-        stage.params.fingerprint("shards"),
+    made_of = fingerprint(
+        *inputs,
+        *([truth] if truth and truth.exists() else []),
+        code=code.digest(stage.name, stage.key, stage.params),
+        schema=schema.VERSION,
+        knobs=knobs.model_dump(mode="json"),
+        limit=len(tracklets),
     )
+    return Plan(
+        dataset=dataset,
+        output=stage.out(paths.shards_dir(dataset)),
+        poses=poses,
+        root=paths.dataset_root(dataset),
+        tracklets=tracklets,
+        embed_frames=knobs.embed_frames,
+        truth=truth,
+        shard_bytes=knobs.shard_mb * 2**20,
+        fingerprint=made_of,
+        knobs=stage.params.fingerprint("shards"),
+        then=first_training(stage),
+    )
+
+
+def first_training(stage: Stage) -> str:
+    """Return what to run next: the first training on these shards."""
+    for section, name in (("pretraining", "stage1"), ("runs", "stage2")):
+        for run, line in getattr(stage.params, section).items():
+            if line.train == stage.dataset:
+                return stage.then(name, run)
+    return "add a line under runs in params.yaml, then: dvc repro"

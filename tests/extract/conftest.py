@@ -15,7 +15,7 @@ import yaml
 
 from extract.index import build_index
 from pipeline.cli import Stage
-from pipeline.params import load
+from pipeline.config import load
 from pipeline.schema import INDEX, check, with_metadata
 from tests.conftest import ROOT
 

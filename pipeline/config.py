@@ -1,0 +1,239 @@
+"""The knobs, read from their files, overridden and checked.
+
+`params.yaml` says what is on disk, what is trained on it and how fast; a recipe, which is params.yaml
+too or a file of `conf/recipe/`, says how. A knob stands in one file, and nothing lies over it but the
+overrides of a command line.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError, model_validator
+
+from pipeline import paths
+from pipeline.errors import PipelineError, did_you_mean
+from pipeline.knobs import (
+    DatasetParams,
+    EmbedParams,
+    IndexParams,
+    KinectParams,
+    Pose2dParams,
+    Pose3dParams,
+    PretrainingParams,
+    RunParams,
+    RuntimeParams,
+    ScoreParams,
+    ShardsParams,
+    Stage1Params,
+    Stage2Params,
+    WalkersParams,
+)
+
+PARAMS = Path("params.yaml")
+RECIPE = ("stage1", "stage2", "embed", "score", "overrides")
+# Knobs of earlier versions, and where to look now.
+RENAMED = {
+    "recipes": "a recipe is a file of its own, conf/recipe/NAME.yaml",
+    "report": "it held nothing",
+    "index.max_bad_frames": "it is pose2d.max_bad_frames now",
+    "stage1.encoder": "name it under pretraining",
+    "stage2.encoder": "name it under pretraining, or under runs",
+    "stage2.modality": "name the system under runs: model: skeleton",
+    "stage2.use_stage1": "say under runs what a run starts from: start",
+    "stage2.use_prototypes": "it is stage2.settings.use_prototypes now",
+    "stage2.use_temporal": "it is stage2.settings.use_temporal now",
+    "stage2.use_skeleton": "it is stage2.settings.use_skeleton now",
+    "stage2.distill_weight": "it is stage2.settings.distill_weight now",
+    "embed.modality": "it is embed.descriptor now",
+}
+
+
+class Params(BaseModel, extra="forbid", frozen=True):
+    """All knobs. Sections of `RECIPE` are those of the recipe that was asked for."""
+
+    datasets: dict[str, DatasetParams]
+    kinect: dict[str, KinectParams]
+    weights: list[str]
+    pretraining: dict[str, PretrainingParams]
+    runs: dict[str, RunParams]
+    walkers: WalkersParams
+    index: IndexParams
+    pose2d: Pose2dParams
+    pose3d: Pose3dParams
+    shards: ShardsParams
+    stage1: Stage1Params
+    stage2: Stage2Params
+    embed: EmbedParams
+    score: ScoreParams
+    overrides: dict[Literal["stage1", "stage2"], dict[str, Any]]
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Params":
+        on_disk = [*self.datasets, *self.kinect]
+        if twice := self.datasets.keys() & self.kinect.keys():
+            raise ValueError(f"{min(twice)} stands under datasets and under kinect")
+        lines = {f"pretraining.{name}": line for name, line in self.pretraining.items()}
+        lines |= {f"runs.{name}": line for name, line in self.runs.items()}
+        for name, line in lines.items():
+            for key in ("train", "test"):
+                dataset = getattr(line, key, line.train)
+                if dataset not in on_disk:
+                    raise ValueError(
+                        f"{name}.{key} is {dataset!r}, which is not enabled. Uncomment or add its "
+                        f"line under datasets. {did_you_mean(dataset, on_disk)}"
+                    )
+        return self
+
+    def encoder_of(self, run: str) -> str | None:
+        """Return the visual encoder of a run: the one it names, or that of what it starts from."""
+        line = self.runs[run]
+        if line.encoder:
+            return line.encoder
+        for name, first in self.pretraining.items():
+            if Path(line.start) == paths.stage1_file(name):
+                return first.encoder
+        for name in self.runs:
+            if Path(line.start) == paths.stage2_file(name) and name != run:
+                return self.encoder_of(name)
+        return None
+
+    def fingerprint(self, *sections: str) -> str:
+        """Return 12 hex digits that change with any knob of the named sections."""
+        knobs = {name: self.model_dump(mode="json")[name] for name in sections}
+        return hashlib.sha256(json.dumps(knobs, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load(overrides: Sequence[str] = (), recipe: Path | None = None, path: Path = PARAMS) -> Params:
+    """Read the knobs and check them.
+
+    Args:
+        overrides: Changes in Hydra's override grammar, as `stage2.lr=1e-5`.
+        recipe: File to take the sections of `RECIPE` from; by default `path` itself.
+        path: The file that says all else.
+
+    Raises:
+        PipelineError: If a file is missing or no YAML, if a key is unknown (the nearest right one
+            is named) or a value out of range.
+    """
+    knobs = read(path)
+    source = {}
+    if recipe and recipe != PARAMS:
+        own = read(recipe)
+        for key in own.keys() - set(RECIPE):
+            raise PipelineError(
+                f"{recipe}: {key} does not belong into a recipe, which holds {', '.join(RECIPE)}"
+            )
+        knobs |= own
+        source = dict.fromkeys(own, recipe)
+    return _check(_with_overrides(knobs, overrides), path, source)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a YAML file of knobs holds, unchecked.
+
+    Raises:
+        PipelineError: If it is missing or no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        where = "Run the command in the project's folder" if path == PARAMS else "Name another"
+        raise PipelineError(f"{path} is missing. {where}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path} cannot be read ({error})") from None
+    # A copy: callers lay their overrides over it.
+    return json.loads(_parsed(path, text))
+
+
+@cache
+def _parsed(path: Path, text: str) -> str:
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    try:
+        knobs = OmegaConf.to_container(OmegaConf.create(text))
+    except YAMLError as error:
+        raise PipelineError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(knobs, dict):
+        raise PipelineError(f"{path} holds no sections. Restore it: git checkout {path}")
+    return json.dumps(knobs)
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` laid over it, mapping by mapping.
+
+    >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def _with_overrides(knobs: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    if not overrides:
+        return knobs
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            raise PipelineError(f"{text!r} is no override like stage2.lr=1e-5: {reason}") from None
+        if override.is_delete() or override.is_sweep_override():
+            raise PipelineError(
+                f"{text!r}: only single values can be set here. Sweep with: dvc exp run --queue -S"
+            )
+        change: Any = override.value()
+        for key in reversed(override.key_or_group.split(".")):
+            change = {key: change}
+        knobs = merge(knobs, change)
+    return knobs
+
+
+def _check(knobs: dict[str, Any], path: Path, source: dict[str, Path]) -> Params:
+    try:
+        return Params.model_validate(knobs)
+    except ValidationError as error:
+        # A misspelt key is also a missing one; the misspelling is what the user wants to hear of.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        section = str(first["loc"][0]) if first["loc"] else ""
+        file = source.get(section, path)
+        raise PipelineError(f"{file}: {_explain(first, file)}") from None
+
+
+def _explain(error: Any, file: Path) -> str:
+    keys = [str(key) for key in error["loc"]]
+    name = ".".join(keys)
+    if error["type"] == "extra_forbidden":
+        if name in RENAMED:
+            return f"{name} is not a knob any more: {RENAMED[name]} (CHANGELOG.md)"
+        known = [".".join([*keys[:-1], key]) for key in _keys_at(keys[:-1])]
+        return f"{name} is not a known key. {did_you_mean(name, known)}"
+    if error["type"] == "missing":
+        return f"{name} is missing. Add it, or restore the file: git checkout {file}"
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    return f"{name} is {error['input']!r}: {error['msg'].lower()}"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    """Return the known keys at a place; a line of a mapping by name is what its type says."""
+    model: Any = Params
+    for key in location:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            if key not in model.model_fields:
+                return []
+            model = model.model_fields[key].annotation
+        else:  # dict[str, Line]
+            model = model.__args__[1]
+    return list(model.model_fields) if hasattr(model, "model_fields") else []

@@ -78,7 +78,7 @@ def random_weights(config: str) -> Callable[[Path], None]:
 @contextmanager
 def project(frames: int) -> Iterator[Stage]:
     """Make a project folder with rendered frames of 128 x 256 pixels, and work in it."""
-    from pipeline.config import load
+    from pipeline.params.config import load
 
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:

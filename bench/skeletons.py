@@ -101,7 +101,7 @@ def lifted(xy_px: np.ndarray, shards: "Shards", model: str) -> np.ndarray:
 
 def main(dataset: Dataset = "walkers") -> None:
     """Compare true, lifted and found skeletons, and write the table of docs/results.md."""
-    from pipeline.config import load
+    from pipeline.params.config import load
     from shards.quality import Truth, truth_file
     from shards.read import Shards
 

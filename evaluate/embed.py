@@ -170,7 +170,7 @@ class Embedding:
         """Build the model, as stage 2 left it or as training began: pretrained weights at most."""
         import torch
 
-        from pipeline.registry import MODELS
+        from train.registry import MODELS
         from train.weights.checkpoint import load_part
 
         config = json.loads(json.dumps(self._config["model"]))

@@ -29,7 +29,7 @@ def main(
     """Fit, download or link the weights of a pose model."""
     cli.set_output(verbose, quiet)
     from extract.engine import spec as specs
-    from pipeline.config import load
+    from pipeline.params.config import load
 
     spec = specs.load(model)
     folder = paths.weights_dir(model)
@@ -54,7 +54,7 @@ def _names(spec: "Spec") -> str:
 
 
 def _check(path: Path, file: "File", spec: "Spec") -> None:
-    from pipeline.fingerprint import sha256
+    from pipeline.code.fingerprint import sha256
 
     if file.sha256 and not sha256(path).startswith(file.sha256):
         raise PipelineError(

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Params, merge
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.params.config import Params, merge
 
 CONF = Path(__file__).parent.parent / "conf"
 

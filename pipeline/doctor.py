@@ -118,7 +118,7 @@ def _disk() -> Iterator[Check]:
 
 
 def _data(dataset: str | None) -> Iterator[Check]:
-    from pipeline.config import load
+    from pipeline.params.config import load
 
     params = load()
     for name in params.datasets:

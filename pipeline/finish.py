@@ -7,7 +7,7 @@ import json
 
 from pipeline import console, paths
 from pipeline.cli import run
-from pipeline.config import load
+from pipeline.params.config import load
 
 
 def main() -> None:

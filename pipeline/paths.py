@@ -11,7 +11,7 @@ WORK = Path("work")
 
 
 def dataset_root(dataset: str) -> Path:
-    """Return the folder of one dataset: below `REID_DATA_ROOT` if it is there, else in `data/raw`."""
+    """Return the folder of a dataset: below `REID_DATA_ROOT` if it is there, else `data/raw`."""
     own = Path("data/raw") / dataset
     elsewhere = os.environ.get("REID_DATA_ROOT")
     # walkers are made by a stage of this pipeline, so they stay where DVC expects them.

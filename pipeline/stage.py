@@ -29,8 +29,8 @@ from pipeline.errors import PipelineError, did_you_mean
 from pipeline.lock import locked
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
-    from pipeline.knobs import DatasetParams, KinectParams, PretrainingParams, RunParams
+    from pipeline.params.config import Params
+    from pipeline.params.knobs import DatasetParams, KinectParams, PretrainingParams, RunParams
 
     Line = DatasetParams | KinectParams | PretrainingParams | RunParams | None
 
@@ -124,7 +124,7 @@ def start(
     Raises:
         PipelineError: If the dataset or run is not enabled or a knob is unknown or out of range.
     """
-    from pipeline.config import PARAMS, load
+    from pipeline.params.config import PARAMS, load
 
     changes = tuple(overrides or ())
     params, line, dataset, recipe = load(changes), None, key, PARAMS

@@ -61,7 +61,7 @@ def main(
     Example: python -m shards.convert export --dataset walkers /tmp/walkers
     """
     set_output(verbose, quiet)
-    from pipeline.config import load
+    from pipeline.params.config import load
 
     frames = _frames_by_tracklet(dataset, load().datasets[dataset].format)
     if direction == Direction.EXPORT:
@@ -156,7 +156,7 @@ def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
     import pyarrow.parquet as pq
 
     from extract.engine.chunks import ChunkStore, cut, write_chunk
-    from pipeline.fingerprint import sha256
+    from pipeline.code.fingerprint import sha256
     from pipeline.lock import locked
 
     if not folder.is_dir():

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from extract.pose_metrics import mpjpe, pck, procrustes, true_scale
 from pipeline import paths
-from pipeline.pose_metrics import mpjpe, pck, procrustes, true_scale
 from pipeline.schema import Status
 from shards.columns import joints
 from shards.read import Shards

@@ -1,7 +1,7 @@
 """A small dataset in the state that extraction leaves it in: frames, index, 2D and 3D joints."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -98,13 +98,13 @@ def spoil(made: Extracted, row: int, status: Status) -> None:
 
 def write_shards_of(dataset: str = "fake", **knobs: object) -> None:
     """Run the stage that writes shards, inside this process."""
-    from pipeline.cli import start
+    from pipeline.stage import start
     from shards.write.join import write_shards
     from shards.write.plan import plan_shards
 
     overrides = [f"shards.{name}={value}".lower() for name, value in knobs.items()]
-    stage = start("shards", dataset, overrides, 0, False, False, True)
-    write_shards(plan_shards(stage), Path("data/shards") / dataset)
+    plan = plan_shards(start("shards", dataset, overrides))
+    write_shards(replace(plan, output=Path("data/shards") / dataset))
 
 
 @pytest.fixture

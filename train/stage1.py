@@ -86,7 +86,7 @@ def alone(stage: Stage, config: dict[str, Any], shards: tuple[Path, ...]) -> "Tr
         config: The composed configuration; what only this run needs is taken out of it.
         shards: The training shards.
     """
-    from pipeline.config import merge
+    from pipeline.params.config import merge
     from train.run.training import Training, build_dataset, digest
 
     changes = config.pop("skeleton_run")

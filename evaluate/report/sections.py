@@ -18,7 +18,7 @@ from shards import draw, quality
 from shards.read import Shards
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
+    from pipeline.params.config import Params
 
 _MEASURES = {
     "mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "rank20": "Rank-20",

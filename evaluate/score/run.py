@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from evaluate.score.protocol import Rules
     from evaluate.score.scoring import Scored
-    from pipeline.config import Params
+    from pipeline.params.config import Params
 
 
 def score_tables(

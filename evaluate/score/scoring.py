@@ -12,7 +12,7 @@ from evaluate.score.analysis import bootstrap_intervals, camera_pairs, nearest
 from evaluate.score.features import Features
 from evaluate.score.protocol import Rules, Search, make_search
 from evaluate.score.rerank import rerank
-from pipeline.knobs import ScoreParams
+from pipeline.params.knobs import ScoreParams
 from pipeline.ranking import Distances, NoMatchError, Retrieval
 
 COUNTS = ("queries_scored", "queries", "gallery")

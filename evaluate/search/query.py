@@ -132,7 +132,7 @@ class Embedder:
         """
         import torch
 
-        from pipeline.registry import MODELS
+        from train.registry import MODELS
         from train.run.processes import choose_device
         from train.stage2 import configure
         from train.weights.checkpoint import load, load_part

@@ -23,7 +23,7 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.knobs import RuntimeParams
+    from pipeline.params.knobs import RuntimeParams
 
 # Two chunks per worker: one at work, one waiting, whatever the size of the dataset.
 IN_FLIGHT = 2

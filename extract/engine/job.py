@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import console, paths
+from pipeline.code.fingerprint import is_done, note_done
 from pipeline.errors import PipelineError
-from pipeline.fingerprint import is_done, note_done
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ def main(check: Check = False, verbose: cli.Verbose = False, quiet: cli.Quiet = 
     """Measure the pose models of the walkers on people they were not fitted to."""
     cli.set_output(verbose, quiet)
     from extract.fit.fit import LIFTER, MODEL, measure, show
-    from pipeline.config import load
+    from pipeline.params.config import load
 
     folder = paths.weights_dir(MODEL)
     if not check:

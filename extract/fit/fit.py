@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from extract.fit.people import Clips
-    from pipeline.config import Params
+    from pipeline.params.config import Params
 
 MODEL = "walkers_pose"
 CONFIGS = Path("conf/weights") / MODEL
@@ -140,8 +140,8 @@ def measure(folder: Path, params: "Params") -> dict[str, Any]:
 def _errors_2d(xy_px: "np.ndarray", clips: "Clips") -> dict[str, Any]:
     import numpy as np
 
+    from extract.pose_metrics import pck
     from extract.walkers.clip import BEHIND_BODY, SEEN
-    from pipeline.pose_metrics import pck
     from pipeline.skeleton import COCO17
 
     height = np.ptp(clips.xy_px[..., 1], axis=1)
@@ -160,7 +160,7 @@ def _errors_2d(xy_px: "np.ndarray", clips: "Clips") -> dict[str, Any]:
 
 def _errors_3d(xyz: "np.ndarray", clips: "Clips") -> dict[str, float]:
     from extract.pose3d.normalise import towards_root
-    from pipeline.pose_metrics import mpjpe, procrustes, true_scale
+    from extract.pose_metrics import mpjpe, procrustes, true_scale
 
     truth = towards_root(clips.xyz, clips.root)
     errors = {

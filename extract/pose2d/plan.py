@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import code, paths, schema
+from pipeline import paths, schema
+from pipeline.code.fingerprint import fingerprint, sha256, versions
+from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
-from pipeline.fingerprint import fingerprint, sha256, versions
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def plan(stage: Stage) -> "Job":
     sample = [root / name for name in _sample(index)]
     checksum = sha256(checkpoint)
     made_of = fingerprint(
-        code=code.digest(stage.name, stage.key, params),
+        code=digest(stage.name, stage.key, params),
         schema=schema.VERSION,
         # More bad frames tolerated is no reason to look for joints again.
         knobs=params.pose2d.model_dump_json(exclude={"max_bad_frames"}),

@@ -18,7 +18,7 @@ from pipeline.schema import Status
 
 if TYPE_CHECKING:
     from extract.pose2d.estimator import Estimator
-    from pipeline.knobs import Pose2dParams
+    from pipeline.params.knobs import Pose2dParams
 
 AUTO_TOLERANCE_PX = 1.0
 DECODE_THREADS = 8

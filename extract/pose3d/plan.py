@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import code, paths, schema
+from pipeline import paths, schema
+from pipeline.code.fingerprint import fingerprint, sha256, versions
+from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
-from pipeline.fingerprint import fingerprint, sha256, versions
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def plan(stage: Stage) -> "Job":
         stage=stage,
         output=stage.out(paths.pose3d_dir(stage.dataset)),
         fingerprint=fingerprint(
-            code=code.digest(stage.name, stage.key, params),
+            code=digest(stage.name, stage.key, params),
             schema=schema.VERSION,
             knobs=params.fingerprint("pose3d"),
             weights=checksum,

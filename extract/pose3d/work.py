@@ -17,7 +17,7 @@ from pipeline.schema import Status
 if TYPE_CHECKING:
     from extract.engine.spec import LifterInput
     from extract.pose3d.lifter import Lifter
-    from pipeline.knobs import Pose3dParams
+    from pipeline.params.knobs import Pose3dParams
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from extract.walkers.person import Body, Clothes, Face, Gait, Person
-from pipeline.knobs import WalkersParams
+from pipeline.params.knobs import WalkersParams
 
 JUNK_PID, DISTRACTOR_PID = -1, 0
 

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import code, console, paths
-from pipeline.fingerprint import fingerprint, is_done, note_done
+from pipeline import console, paths
+from pipeline.code.fingerprint import fingerprint, is_done, note_done
+from pipeline.code.hashes import digest
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Rendering:
         planned = tracklets(self._knobs)
         self._planned = planned[: stage.limit] if stage.limit else planned
         self._made_of = fingerprint(
-            code=code.digest(stage.name, stage.key, stage.params),
+            code=digest(stage.name, stage.key, stage.params),
             knobs=self._knobs.model_dump(mode="json"),
             limit=stage.limit,
         )

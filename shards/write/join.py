@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import console, paths, schema
+from pipeline.code.fingerprint import note_done
 from pipeline.errors import PipelineError
-from pipeline.fingerprint import note_done
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, Status
 from pipeline.skeleton import COCO17, H36M17
 from shards.write.plan import Plan

@@ -8,9 +8,10 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import code, console, paths, schema
+from pipeline import console, paths, schema
+from pipeline.code.fingerprint import fingerprint, is_done
+from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
-from pipeline.fingerprint import fingerprint, is_done
 from pipeline.stage import Stage
 
 
@@ -134,7 +135,7 @@ def plan_shards(stage: Stage) -> Plan:
     made_of = fingerprint(
         *inputs,
         *([truth] if truth and truth.exists() else []),
-        code=code.digest(stage.name, stage.key, stage.params),
+        code=digest(stage.name, stage.key, stage.params),
         schema=schema.VERSION,
         knobs=knobs.model_dump(mode="json"),
         limit=len(tracklets),

@@ -133,7 +133,7 @@ def test_the_encoder_of_the_page_gives_tokens(capsys):
 def test_the_encoder_file_of_the_page_builds_an_encoder():
     import yaml
 
-    from pipeline.registry import MODELS
+    from train.registry import MODELS
 
     (text,) = blocks("adding_an_encoder.md", "yaml")
     assert MODELS.build(yaml.safe_load(text)["visual"]).out_dim == 512

@@ -12,7 +12,7 @@ from evaluate import embed
 from evaluate.distances import CosineDistances
 from evaluate.score import run as score
 from evaluate.score.features import read_features
-from pipeline.config import merge
+from pipeline.params.config import merge
 from pipeline.ranking import cmc_and_map
 from shards import kinect
 from tests.conftest import ROOT

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from extract.index import build_index
-from pipeline.cli import Stage
-from pipeline.config import load
+from pipeline.params.config import load
 from pipeline.schema import INDEX, check, with_metadata
+from pipeline.stage import Stage
 from tests.conftest import ROOT
 
 
@@ -39,7 +39,7 @@ def index(tmp_path: Path) -> Callable[..., dict]:
 
     def call(root: Path, format_: str, counts: str = "none", trial: int = 0, **options) -> dict:
         case = options.pop("case", None)
-        params = load((), "walkers", ROOT / "params.yaml")
+        params = load(path=ROOT / "params.yaml")
         dataset = params.datasets["walkers"].model_copy(
             update={"format": format_, "counts": counts, "case": case}
         )
@@ -49,7 +49,7 @@ def index(tmp_path: Path) -> Callable[..., dict]:
                 "index": params.index.model_copy(update={"trial": trial}),
             }
         )
-        stage = Stage("index", "toy", params, options.pop("limit", 0), dry_run=False, trial=False)
+        stage = Stage("index", "toy", "toy", params, dataset, options.pop("limit", 0))
         out = tmp_path / "toy.parquet"
         out.unlink(missing_ok=True)
         counted, missing = build_index(stage, root, out, **options)

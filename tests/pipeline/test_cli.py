@@ -45,15 +45,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch, capsys):
         cli.run(main)
 
 
-@pytest.mark.parametrize(("overrides", "limit"), [(["stage2.lr=0.5"], 0), ([], 3)])
-def test_a_trial_never_writes_where_dvc_looks(overrides, limit):
-    stage = cli.start("stage2", "walkers", overrides, limit, False, False, False)
-    target = cli.paths.stage2_file("walkers")
-    assert stage.out(target).parts[:2] == ("work", "try")
-    plain = cli.start("stage2", "walkers", [], 0, False, False, False)
-    assert plain.out(target) == target
-
-
 def test_exit_codes_of_commands_pass_through(monkeypatch):
     def main() -> None:
         """Do it."""

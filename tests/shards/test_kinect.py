@@ -9,8 +9,8 @@ import yaml
 from evaluate.score.run import find_rules
 from extract.index import SKELETON_FORMATS
 from pipeline import schema
-from pipeline.config import load
 from pipeline.errors import PipelineError
+from pipeline.params.config import load
 from pipeline.schema import INDEX, Status, check
 from shards import kinect
 from shards.quality import bone_stability

@@ -47,7 +47,7 @@ class FakeRunner:
 
 def model_of(project, *overrides: str):
     from pipeline.cli import start
-    from pipeline.registry import MODELS
+    from train.registry import MODELS
 
     stage = start("stage2", "tiny", list(overrides), 0, False, False, True)
     return MODELS.build(stage2.prepare(stage).config["model"])

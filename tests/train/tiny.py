@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipeline import schema
-from pipeline.config import merge
+from pipeline.params.config import merge
 from pipeline.schema import Status
 from tests.conftest import ROOT
 

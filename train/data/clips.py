@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.errors import PipelineError
-from pipeline.registry import DATASETS
 from pipeline.schema import Status
 from shards.read import Shards, decode
 from train.data.sampler import Draw
 from train.data.transforms import build
+from train.registry import DATASETS
 
 Item = dict[str, Any]
 Frames = Literal["random", "rrs", "dense"]

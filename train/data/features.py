@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from pipeline import console, paths
 from pipeline.cli import Stage
-from pipeline.registry import DATASETS, MODELS
 from train.data.clips import ClipDataset
+from train.registry import DATASETS, MODELS
 from train.run.training import Config, digest
 
 CHUNK_TRACKLETS = 256

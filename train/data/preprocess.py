@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseDataPreprocessor
 
-from pipeline.registry import MODELS
+from train.registry import MODELS
 
 
 @MODELS.register_module()

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.dist import get_dist_info
 
 from pipeline.errors import PipelineError
-from pipeline.registry import DATA_SAMPLERS
+from train.registry import DATA_SAMPLERS
 
 
 class Draw(NamedTuple):

@@ -17,8 +17,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.registry import TRANSFORMS
 from pipeline.skeleton import layout
+from train.registry import TRANSFORMS
 
 Clip = dict[str, Tensor]
 Transform = Callable[[Clip, np.random.Generator], Clip]

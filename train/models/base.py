@@ -18,9 +18,9 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
-from pipeline.registry import MODELS
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss
+from train.registry import MODELS
 
 Inputs = Mapping[str, Tensor]
 Modality = Literal["visual", "skeleton", "both"]

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
-from pipeline.registry import MODELS
 from train.models.base import Head, Inputs, Modality, ReidModel, has_skeleton
 from train.parts.attention import masked_mean
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss, LogitScale
 from train.parts.prototypes import prototype_logits
+from train.registry import MODELS
 
 
 @MODELS.register_module()

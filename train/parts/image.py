@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.errors import PipelineError
-from pipeline.registry import MODELS
+from train.registry import MODELS
 
 
 class VisualEncoder(nn.Module):

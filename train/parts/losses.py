@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.registry import MODELS
 from train.parts.attention import masked_mean
+from train.registry import MODELS
 
 
 class LogitScale(nn.Module):

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.registry import MODELS
 from train.parts.attention import Attention
+from train.registry import MODELS
 
 
 @MODELS.register_module()

@@ -14,10 +14,10 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.registry import MODELS
 from pipeline.skeleton import Layout, layout
 from train.parts.attention import Attention, masked_mean, position_code
 from train.parts.gather import gather
+from train.registry import MODELS
 
 CHANNELS = {"xyz": 3, "bone_length": 1, "velocity": 3}
 

@@ -6,8 +6,8 @@ After CSIP-ReID (arXiv 2511.13150, section 3.4): learning with privileged inform
 import torch
 from torch import Tensor, nn
 
-from pipeline.registry import MODELS
 from train.parts.attention import Attention, position_code
+from train.registry import MODELS
 
 VISUAL, VISUAL_MESSAGE, SKELETON, SKELETON_MESSAGE = range(4)
 

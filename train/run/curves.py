@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.visualization import DVCLiveVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
-from pipeline.registry import VISBACKENDS
+from train.registry import VISBACKENDS
 
 
 @VISBACKENDS.register_module()

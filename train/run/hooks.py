@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pipeline import console, paths
-from pipeline.registry import HOOKS
 from train.parts.attention import masked_mean
+from train.registry import HOOKS
 from train.weights.checkpoint import load, load_part
 
 LINE_EVERY_S = 30.0

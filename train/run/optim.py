@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from torch import nn
 
-from pipeline.registry import (
+from train.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
     OPTIMIZERS,

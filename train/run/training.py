@@ -22,7 +22,7 @@ from pipeline.cli import Stage
 from pipeline.errors import PipelineError
 from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
-from pipeline.registry import DATASETS
+from train.registry import DATASETS
 from train.run.hooks import latest_checkpoint, result
 from train.run.processes import runner_settings, world
 from train.weights.checkpoint import load, save

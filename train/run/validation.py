@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evaluate.distances import CosineDistances
 from pipeline.ranking import Ids, cmc_and_map
-from pipeline.registry import METRICS
+from train.registry import METRICS
 
 
 @METRICS.register_module()

@@ -26,7 +26,7 @@ def trained(extracted: Callable[..., Extracted]) -> Callable[..., Stage]:
     def publish(*overrides: str) -> Stage:
         import torch
 
-        from pipeline.registry import DATASETS, MODELS
+        from train.registry import DATASETS, MODELS
         from train.run.hooks import prototypes
         from train.stage2 import configure
         from train.weights.checkpoint import save

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluate.score.run import find_rules, score_tables
-from pipeline.config import Params, load
 from pipeline.errors import PipelineError
+from pipeline.params.config import Params, load
 from pipeline.schema import PER_QUERY, check, features
 from tests.conftest import ROOT
 

@@ -32,7 +32,7 @@ def publish_model(stage: Stage, dataset: str = "fake") -> None:
     """Publish the model of stage 2 as it is before training."""
     import torch
 
-    from pipeline.registry import MODELS
+    from train.registry import MODELS
     from train.stage2 import configure
     from train.weights.checkpoint import save
 

@@ -191,7 +191,7 @@ def test_an_address_without_a_scheduler_is_named(project):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_workers_keep_the_memory_of_a_batch_for_the_next(project):
     from extract.engine import cluster
-    from pipeline.config import load
+    from pipeline.params.config import load
 
     def pages_fetched():
         """Fill a large array twice, as batches do; count the pages the second one asks for."""
@@ -219,7 +219,7 @@ def test_workers_keep_the_memory_of_a_batch_for_the_next(project):
 
 @pytest.mark.parametrize(("workers", "cores"), [(2, 8), (4, 2), (1, 3)])
 def test_workers_share_the_cores(project, monkeypatch, workers, cores):
-    from pipeline.config import load
+    from pipeline.params.config import load
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     runtime = load().runtime.model_copy(update={"workers": workers, "device": "cpu"})

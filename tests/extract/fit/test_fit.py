@@ -15,7 +15,7 @@ from extract.fit.pose2d import CropBatches, gaussians
 from extract.fit.pose3d import Lifts, WindowBatches
 from extract.pose3d.lifter import Lifter
 from extract.pose3d.normalise import normalise
-from pipeline.config import load
+from pipeline.params.config import load
 from pipeline.skeleton import COCO17, H36M17, flip_xyz
 from tests.conftest import ROOT
 

@@ -16,7 +16,7 @@ from scipy.io import loadmat
 from extract.walkers.clip import film, scene
 from extract.walkers.person import stranger
 from extract.walkers.plan import queries, tracklets
-from pipeline.config import load
+from pipeline.params.config import load
 from pipeline.skeleton import COCO17, H36M17
 from tests.conftest import ROOT
 

@@ -5,9 +5,9 @@ import torch
 import yaml
 
 from pipeline.errors import PipelineError
-from pipeline.registry import MODELS
 from tests.conftest import ROOT
 from train.parts.image import CnnEncoder, VitEncoder, resize_pos_embed
+from train.registry import MODELS
 from train.weights.checkpoint import load_part
 from train.weights.renaming import CLIP, rename
 

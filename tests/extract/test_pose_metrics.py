@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from pipeline.pose_metrics import mpjpe, pck, procrustes, true_scale
+from extract.pose_metrics import mpjpe, pck, procrustes, true_scale
 
 SEEDS = st.integers(0, 2**32 - 1)
 

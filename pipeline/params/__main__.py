@@ -12,9 +12,9 @@ import typer
 
 from pipeline import console
 from pipeline.cli import Overrides, run
-from pipeline.config import PARAMS, RECIPE, Params, load
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.knobs import Section
+from pipeline.params.config import PARAMS, RECIPE, Params, load
+from pipeline.params.knobs import Section
 
 
 def main(

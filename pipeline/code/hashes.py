@@ -1,14 +1,12 @@
-"""Hash the code and the configuration behind every stage, without comments and docstrings.
-
-Run before all other stages:   python -m pipeline.code
+"""Hashes of the code and the configuration behind every stage, without comments and docstrings.
 
 A stage of dvc.yaml lists its own line of code.yaml under `params`: a changed comment makes nothing
 again, and a changed line of code makes again exactly what imports it. The same hash is part of the
 fingerprint of unfinished work, so that what older code began is never continued.
 
 What a stage imports, anywhere in its modules, is followed, and so are the classes that
-configurations name in full. A change counts for all that imports the module it is in. Where you know
-better, say `dvc commit -f STAGE`.
+configurations name in full. A change counts for all that imports the module it is in. Where you
+know better, say `dvc commit -f STAGE`.
 """
 
 import ast
@@ -21,18 +19,17 @@ from typing import TYPE_CHECKING, Any
 from pipeline import graph, paths
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
+    from pipeline.params.config import Params
 
-FILE = Path("code.yaml")
 LENGTH = 12
 WINGS = ("pipeline", "extract", "shards", "train", "evaluate")
-# What these change is seen on the terminal or is tracked as parameters, not in a result. They import
-# nothing but each other.
+# What these change is seen on the terminal or is tracked as parameters, not in a result. They
+# import nothing but each other.
 SILENT = {
     f"pipeline.{name}"
     for name in (
-        "cli", "code", "config", "console", "errors", "fingerprint", "graph", "knobs", "lock",
-        "paths", "stage",
+        "cli", "code", "code.fingerprint", "code.hashes", "console", "errors", "graph", "lock",
+        "params.config", "params.knobs", "paths", "stage",
     )
 }  # fmt: skip
 
@@ -213,19 +210,3 @@ def table(params: "Params") -> dict[str, Any]:
         else:
             made[stage] = {key: digest(stage, key, params) for key in getattr(params, section)}
     return made
-
-
-def main() -> None:
-    """Write code.yaml: a hash of the code behind every stage."""
-    import yaml
-
-    from pipeline.config import load
-
-    with paths.write_atomic(FILE) as temporary:
-        temporary.write_text(yaml.safe_dump(table(load())))
-
-
-if __name__ == "__main__":
-    from pipeline.cli import run
-
-    run(main)

@@ -1,8 +1,8 @@
 """The knobs, read from their files, overridden and checked.
 
-`params.yaml` says what is on disk, what is trained on it and how fast; a recipe, which is params.yaml
-too or a file of `conf/recipe/`, says how. A knob stands in one file, and nothing lies over it but the
-overrides of a command line.
+`params.yaml` says what is on disk, what is trained on it and how fast; a recipe, which is
+params.yaml too or a file of `conf/recipe/`, says how. A knob stands in one file, and nothing lies
+over it but the overrides of a command line.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from pipeline import paths
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.knobs import (
+from pipeline.params.knobs import (
     DatasetParams,
     EmbedParams,
     IndexParams,

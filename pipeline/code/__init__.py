@@ -1,0 +1,1 @@
+"""What a result depends on beside its inputs: the code, and fingerprints of it all."""

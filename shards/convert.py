@@ -168,7 +168,8 @@ def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
     source = f"{kind}-{sha256(paths.index_file(dataset))[:12]}"
     out = paths.pose3d_dir(dataset)
     store = ChunkStore(paths.work_dir("convert", dataset, source), len(chunks))
-    with locked(store.folder, out), console.progress(len(index), "tracklets", "import") as meter:
+    with locked(out), console.progress(len(index), "tracklets", "import") as meter:
+        store.folder.mkdir(parents=True, exist_ok=True)
         # What stands in the folder may have changed since a run that was stopped.
         store.drop(range(len(chunks)))
         store.clean()
@@ -181,7 +182,9 @@ def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
             meter.advance(end - first)
         _check_found(absent, sum(map(len, frames.values())), folder)
         about = {"dataset": dataset, "joints": "h36m17", "lifter": f"imported from {kind}"}
-        return store.publish(out, lambda split: about)
+        size = store.publish(out, lambda split: about)
+        store.remove()
+        return size
 
 
 def _check_found(absent: int, frames: int, folder: Path) -> None:

@@ -141,7 +141,7 @@ def test_the_experiments_of_the_readme_run_and_are_compared(project):
     seeds = {row["stage2.seed"] for row in csv.DictReader(shown.splitlines())}
     assert {"0", "1", "2"} <= seeds
     shell(project, trial)
-    assert (project / "work/try/models/walkers/stage2.safetensors").is_file()
+    assert (project / "work/try/trial/models/walkers/stage2.safetensors").is_file()
 
 
 @pytest.mark.slow

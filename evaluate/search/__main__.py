@@ -61,7 +61,8 @@ def main(
     if not add:
         _show(Gallery.read(gallery, model, album), entry, top, picture)
         return
-    with locked(paths.work_dir("search", dataset, "add"), gallery):
+    # Beside the gallery: two projects may share it.
+    with locked(gallery, gallery.with_name(f".{gallery.name}.lock")):
         known = Gallery.read(gallery, model, album)
         grown = known.add(entry)
         _show(known, entry, top, picture)

@@ -78,7 +78,7 @@ def started(folder: Path, line: str) -> Iterator[subprocess.Popen]:
 
 
 def joints(project: Path) -> dict[str, str]:
-    files = sorted((project / "work/try/data/pose2d/walkers").iterdir())
+    files = sorted((project / "work/try/trial/data/pose2d/walkers").iterdir())
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -92,7 +92,7 @@ def test_two_nodes_started_by_hand_give_what_one_machine_gives(nodes):
     finish(first, trial)
     alone = joints(first)
     assert len(alone) == 3
-    shutil.rmtree(first / "work/try")
+    shutil.rmtree(first / "work/try/trial")
 
     params = first / "params.yaml"
     text = yaml.safe_load(params.read_text())

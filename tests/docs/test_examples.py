@@ -66,7 +66,7 @@ def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys)
     publish_model(start("search", "walkers", None, 0, False, False, True), "walkers")
     embed.main("walkers", ["runtime.workers=1"], quiet=True)
     Path("data/features").mkdir(exist_ok=True)
-    Path("work/try/data/features/walkers.parquet").rename("data/features/walkers.parquet")
+    Path("work/try/trial/data/features/walkers.parquet").rename("data/features/walkers.parquet")
     folder_of("0003C1T0001").rename("photos_of_one")
     shutil.rmtree("photos")
     Path("photos_of_one").rename("photos")
@@ -84,7 +84,7 @@ def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys)
 def test_another_encoder_is_tried_as_the_page_says(walkers: Extracted, monkeypatch, capsys):
     (line,) = to_run("docs/adding_an_encoder.md")
     run(line, monkeypatch)
-    assert "work/try/models/walkers/stage1.safetensors" in capsys.readouterr().out
+    assert "work/try/trial/models/walkers/stage1.safetensors" in capsys.readouterr().out
 
 
 def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command):

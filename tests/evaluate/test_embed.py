@@ -98,16 +98,16 @@ def test_skeletons_in_the_shards_do_not_change_visual_features(project):
 def test_dense_features_use_all_frames_and_differ_from_sampled_ones(project):
     run()
     run("embed.frames=dense")
-    dense = values(project / "work/try" / FEATURES)
+    dense = values(project / "work/try/trial" / FEATURES)
     assert dense.shape == values(project / FEATURES).shape
     assert not np.allclose(dense, values(project / FEATURES), atol=1e-4)
 
 
 def test_the_skeleton_encoder_can_describe_alone(project):
     run("embed.modality=skeleton")
-    skeleton = values(project / "work/try" / FEATURES)
+    skeleton = values(project / "work/try/trial" / FEATURES)
     assert skeleton.shape[1] == 128
-    table = read_features([project / "work/try" / FEATURES], ["feature"])
+    table = read_features([project / "work/try/trial" / FEATURES], ["feature"])
     query = table.split == "query"
     dist = CosineDistances(skeleton[query], skeleton[~query])
     assert cmc_and_map(dist, table.ids[query], table.ids[~query]).mean_ap > 0.6
@@ -115,7 +115,7 @@ def test_the_skeleton_encoder_can_describe_alone(project):
 
 def test_frames_and_skeletons_can_describe_together(project):
     run("embed.modality=both")
-    both = values(project / "work/try" / FEATURES)
+    both = values(project / "work/try/trial" / FEATURES)
     run()
     assert both.shape[1] == values(project / FEATURES).shape[1] + 128
     np.testing.assert_allclose(np.linalg.norm(both, axis=1), 1, rtol=1e-5)

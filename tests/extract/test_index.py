@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from extract.index import FORMATS, find_parser
+from extract.index import find_parser, formats, holds_skeletons
 from extract.tracklets import Reading, Tracklet, write_index
 from pipeline.errors import PipelineError
 from tests.conftest import ROOT
@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 def project(tmp_path: Path, put: Callable) -> Path:
     """A folder with params.yaml that enables one dataset in folders, and its frames."""
     text = (ROOT / "params.yaml").read_text()
-    ours = "datasets:\n  toy: {format: folder, source: x, pose2d: x, pose3d: x, recipe: rendered}\n"
+    line = "toy: {format: folder, source: x, pose2d: x, pose3d: x, counts: none}"
+    ours = f"datasets:\n  {line}\n"
     (tmp_path / "params.yaml").write_text(text.replace("datasets:\n", ours, 1))
     put(tmp_path / "data/raw/toy", [f"query/1/{c}/a/{f}.jpg" for c in (1, 2) for f in range(3)])
     return tmp_path
@@ -44,7 +45,7 @@ def test_a_limit_writes_to_the_trial_folder_only(project: Path, command: Callabl
     done = command("extract.index", "--dataset", "toy", "--limit", "1", cwd=project)
     assert done.returncode == 0, done.stderr
     assert not (project / "data/index").exists()
-    assert pq.read_table(project / "work/try/data/index/toy.parquet").num_rows == 1
+    assert pq.read_table(project / "work/try/trial/data/index/toy.parquet").num_rows == 1
 
 
 def test_a_dry_run_writes_nothing(project: Path, command: Callable) -> None:
@@ -74,8 +75,11 @@ def test_a_missing_dataset_is_one_line(project: Path, command: Callable) -> None
 
 
 def test_every_format_says_where_to_get_its_data() -> None:
-    for name in FORMATS:
+    for name in formats():
         assert "docs/datasets.md" in find_parser(name).FORMAT.source
+    assert {name for name in formats() if holds_skeletons(find_parser(name))} == {
+        "biwi", "ias_lab", "kgbd", "ks20",
+    }  # fmt: skip
 
 
 def test_an_unknown_format_gets_a_suggestion() -> None:

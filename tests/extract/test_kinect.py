@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from extract.index import SKELETON_FORMATS, find_parser
+from extract.index import find_parser
 from extract.tracklets import Reading
 from pipeline.errors import PipelineError
 from tests import fake_kinect
@@ -19,7 +19,7 @@ def parts(recordings):
     return {(one.split, one.pid) for one in recordings}
 
 
-@pytest.mark.parametrize("name", SKELETON_FORMATS)
+@pytest.mark.parametrize("name", MAKERS)
 def test_recordings_come_sorted_by_split_person_and_name(name, tmp_path):
     found, _ = read(name, MAKERS[name](tmp_path, people=(10, 9, 2)))
     keys = [(one.split, one.pid, one.name) for one in found]
@@ -175,8 +175,3 @@ def test_a_damaged_file_is_one_line(tmp_path, name, file, kept, added, message):
 def test_a_wrong_folder_says_what_should_be_there(tmp_path, name, missing):
     with pytest.raises(PipelineError, match=f"{missing} is missing. Give the folder that holds"):
         read(name, tmp_path)
-
-
-def test_every_reader_says_where_its_layout_is_described():
-    for name in SKELETON_FORMATS:
-        assert "docs/datasets.md" in find_parser(name).FORMAT.source

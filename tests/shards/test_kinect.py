@@ -1,23 +1,22 @@
 """From Kinect text files to shards by the command, and what the shards hold."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from evaluate.score.run import find_rules
-from extract.index import SKELETON_FORMATS
+from extract.index import find_parser, formats, holds_skeletons
 from pipeline import schema
 from pipeline.errors import PipelineError
-from pipeline.params.config import load
 from pipeline.schema import INDEX, Status, check
-from shards import kinect
 from shards.quality import bone_stability
 from shards.read import Shards
 from tests.conftest import ROOT
 from tests.fake_kinect import MAKERS, tracked, walk
-from train import stage1, stage2
+from tests.stages import make
 from train.data.clips import ClipDataset
 
 
@@ -25,16 +24,18 @@ from train.data.clips import ClipDataset
 def project(tmp_path, monkeypatch):
     """Return a function that makes a project with one generated dataset."""
 
-    def make(name, counts="none", **options):
+    def made(name, counts="none", **options):
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        line = {"format": name, "source": "x", "pose2d": "none", "pose3d": "none"}
-        params["datasets"] = {name: line | {"recipe": "kinect", "counts": counts}}
+        params["kinect"] = {name: {"format": name, "source": "x", "counts": counts}}
+        line = {"train": name, "test": name, "model": "skeleton", "encoder": "none"}
+        line |= {"start": "conf/encoder/none.yaml", "recipe": "params.yaml"}
+        params["runs"][name] = line
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         MAKERS[name](tmp_path / "data/raw" / name, **options)
         monkeypatch.chdir(tmp_path)
         return tmp_path
 
-    return make
+    return made
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,8 @@ def project(tmp_path, monkeypatch):
 )
 def test_every_sequence_is_a_tracklet_of_six_frames(project, capsys, name, joints, splits):
     folder = project(name, frames=50)
-    kinect.main(name)
-    assert f"python -m train.stage2 --dataset {name}" in capsys.readouterr().out
+    make("kinect", name, quiet=False)
+    assert f"dvc repro stage2@{name}" in capsys.readouterr().out
     shards = Shards(folder / "data/shards" / name)
     assert shards.tracklets.groupby("split").size().to_dict() == splits
     assert set(shards.tracklets["length"]) == {6}
@@ -66,7 +67,7 @@ def test_every_sequence_is_a_tracklet_of_six_frames(project, capsys, name, joint
 
 def test_joints_are_around_the_root_in_the_axes_of_the_project(project):
     folder = project("biwi", frames=50)
-    kinect.main("biwi")
+    make("kinect", "biwi")
     shards = Shards(folder / "data/shards/biwi")
     at = shards.find("train_0002_00003")
     there = walk(2, 50, occasion=0)[13:19]
@@ -75,19 +76,21 @@ def test_joints_are_around_the_root_in_the_axes_of_the_project(project):
     assert shards.frame_number[shards.rows(at)].tolist() == list(range(13, 19))
 
 
-def test_the_same_files_give_the_same_bytes_wherever_they_lie(project, tmp_path):
+def test_the_same_files_give_the_same_bytes_wherever_they_lie(project, tmp_path, monkeypatch):
     folder = project("kgbd")
     out = folder / "data/shards/kgbd/train-00000.parquet"
-    kinect.main("kgbd")
+    make("kinect", "kgbd")
     first = out.read_bytes()
-    elsewhere = (folder / "data/raw/kgbd").rename(tmp_path / "elsewhere")
-    kinect.main("kgbd", source=elsewhere)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "data/raw/kgbd").rename(tmp_path / "elsewhere/kgbd")
+    monkeypatch.setenv("REID_DATA_ROOT", str(tmp_path / "elsewhere"))
+    make("kinect", "kgbd")
     assert out.read_bytes() == first
 
 
 def test_labels_follow_the_sorted_persons(project):
     project("biwi", people=(30, 4, 100))
-    kinect.main("biwi")
+    make("kinect", "biwi")
     data = ClipDataset("data/shards/biwi", 6, (128, 64), with_frames=False)
     assert data.pids == [4, 30, 100]
     assert sorted(set(zip(data.table["pid"], data.labels, strict=True))) == [
@@ -101,7 +104,7 @@ def test_labels_follow_the_sorted_persons(project):
 def test_a_recording_without_six_good_frames_is_counted(project, capsys):
     folder = project("biwi", frames=50)
     tracked(folder / "data/raw/biwi/Testing/Still/003", walk(3, 50, 1), untracked=range(25))
-    kinect.main("biwi")
+    make("kinect", "biwi", quiet=False)
     assert "short recordings" in capsys.readouterr().out
     tracklets = Shards(folder / "data/shards/biwi").tracklets
     assert set(tracklets["pid"][tracklets["split"] == "gallery"]) == {1, 2}
@@ -110,23 +113,26 @@ def test_a_recording_without_six_good_frames_is_counted(project, capsys):
 def test_missing_people_are_an_error_unless_allowed(project):
     folder = project("ias_lab", counts="published")
     with pytest.raises(PipelineError, match=r"3 train pids instead of 11 \(-8\)"):
-        kinect.main("ias_lab")
+        make("kinect", "ias_lab")
     assert not (folder / "data/shards").exists()
     assert not (folder / "data/index/ias_lab.parquet").exists()
-    kinect.main("ias_lab", allow_partial=True)
+    make("kinect", "ias_lab", allow_partial=True)
     assert (folder / "data/index/ias_lab.parquet").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("lost", "arguments", "message"),
     [
-        (["shards.kinect", "-d", "biwi", "--source", "nowhere"], "nowhere is not there"),
-        (["shards.kinect", "-d", "biwi", "--source", "data"], "Testing/Still is missing"),
-        (["extract.index", "-d", "biwi"], "Run: python -m shards.kinect --dataset biwi"),
+        ("", ["shards.kinect", "-d", "biwi"], "data/raw/biwi is not there"),
+        ("Testing/Still", ["shards.kinect", "-d", "biwi"], "Testing/Still is missing"),
+        (None, ["extract.index", "-d", "biwi"], "Run: dvc repro kinect@biwi"),
     ],
 )
-def test_a_wrong_command_is_one_line(project, command, arguments, message):
-    done = command(*arguments, cwd=project("biwi"))
+def test_a_wrong_command_is_one_line(project, command, lost, arguments, message):
+    folder = project("biwi")
+    if lost is not None:
+        shutil.rmtree(folder / "data/raw/biwi" / lost)
+    done = command(*arguments, cwd=folder)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
@@ -134,16 +140,17 @@ def test_a_wrong_command_is_one_line(project, command, arguments, message):
 
 def test_a_visual_model_of_skeletons_is_refused_by_name(project):
     project("biwi")
-    with pytest.raises(PipelineError, match="holds no shards"):
-        stage2.main("biwi")
-    kinect.main("biwi")
+    with pytest.raises(PipelineError, match="holds no .*shards"):
+        make("stage2", "biwi")
+    make("kinect", "biwi")
+    line = "{train:biwi,encoder:conv_stem,start:conf/encoder/conv_stem.yaml,recipe:params.yaml}"
     with pytest.raises(PipelineError, match="holds skeletons without frames"):
-        stage1.main("biwi")
+        make("stage1", "biwi", f"pretraining.biwi={line}")
 
 
 def test_shards_of_two_layouts_in_one_folder_are_refused(project):
     folder = project("biwi")
-    kinect.main("biwi")
+    make("kinect", "biwi")
     other = schema.with_metadata(schema.SHARD, layout3d="h36m17")
     pq.write_table(pa.Table.from_pylist([], other), folder / "data/shards/biwi/val-00000.parquet")
     with pytest.raises(PipelineError, match="mixes shards of joint layouts h36m17 and kinect20"):
@@ -152,7 +159,7 @@ def test_shards_of_two_layouts_in_one_folder_are_refused(project):
 
 def test_skeletons_can_be_looked_at(project, command):
     folder = project("ks20")
-    kinect.main("ks20")
+    make("kinect", "ks20")
     shards = Shards(folder / "data/shards/ks20")
     name = shards.tracklets["tracklet"][0]
     done = command("shards.inspect", "ks20", "--tracklet", name, "--out", "seen", cwd=folder)
@@ -164,12 +171,11 @@ def test_skeletons_can_be_looked_at(project, command):
 
 
 def test_no_camera_is_left_out_and_two_datasets_are_scored_both_ways():
-    params = load((), None, ROOT / "params.yaml")
     both = {}
-    for name in SKELETON_FORMATS:
-        line = params.datasets["walkers"].model_copy(update={"format": name})
-        rules = find_rules(params.model_copy(update={"datasets": {"toy": line}}), "toy")
-        assert rules.same_camera_counts
-        assert not rules.gallery_includes_queries
-        both[name] = rules.both_ways
+    for name in formats():
+        parser = find_parser(name)
+        if holds_skeletons(parser):
+            assert parser.FORMAT.same_camera_counts
+            assert not parser.FORMAT.gallery_includes_queries
+            both[name] = parser.FORMAT.both_ways
     assert both == {"biwi": True, "ias_lab": True, "kgbd": False, "ks20": False}

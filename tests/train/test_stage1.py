@@ -50,7 +50,7 @@ def test_curves_configuration_and_size_are_written_beside_the_report(project):
 
 def test_training_draws_pictures_and_skeletons_of_a_person_together(project):
     train("stage1.epochs=25", "stage1.lr=3e-3")
-    curve = (project / "work/try/reports/tiny/stage1/plots/metrics/loss.tsv").read_text()
+    curve = (project / "work/try/trial/reports/tiny/stage1/plots/metrics/loss.tsv").read_text()
     losses = [float(line.split("\t")[1]) for line in curve.splitlines()[1:]]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(project):
     train()
     assert (project / OUTPUT).read_bytes() == first
     train("stage1.seed=1")
-    assert (project / "work/try" / OUTPUT).read_bytes() != first
+    assert (project / "work/try/trial" / OUTPUT).read_bytes() != first
 
 
 def test_a_finished_run_is_not_done_again(project, capsys):
@@ -103,7 +103,7 @@ def test_both_towers_start_from_what_the_skeleton_encoder_learnt_alone(project):
     overrides = ("stage1.skeleton_epochs=2", "stage1.epochs=1")
     # Rates so small that nothing moves.
     train(*overrides, "stage1.lr=1e-12", "stage1.warmup_lr=1e-12", "stage1.min_lr=0")
-    alone, both = weights_alone(project), load(project / "work/try" / OUTPUT)[0]
+    alone, both = weights_alone(project), load(project / "work/try/trial" / OUTPUT)[0]
     parameters = [name for name in alone if name.endswith("weight") and "skeleton" in name]
     assert parameters
     for name in parameters:
@@ -114,7 +114,7 @@ def test_the_run_of_the_skeleton_encoder_is_made_once(project, capsys):
     train("stage1.skeleton_epochs=2")
     (file,) = project.glob("work/skeleton/tiny/*/weights.safetensors")
     made = file.stat().st_mtime_ns
-    (project / "work/try" / OUTPUT).unlink()
+    (project / "work/try/trial" / OUTPUT).unlink()
     capsys.readouterr()
     train("stage1.skeleton_epochs=2")
     assert file.stat().st_mtime_ns == made
@@ -138,7 +138,7 @@ def test_the_plan_is_printed_and_nothing_written(project, capsys):
 
 def test_a_trial_leaves_the_published_weights_alone(project):
     train("stage1.epochs=1")
-    assert (project / "work/try" / OUTPUT).exists()
+    assert (project / "work/try/trial" / OUTPUT).exists()
     assert not (project / OUTPUT).exists()
 
 

@@ -109,19 +109,19 @@ def test_prototypes_are_the_mean_of_an_identitys_clips_and_never_random(after_st
 
 def test_the_visual_baseline_needs_no_stage_1(project):
     train("stage2.use_stage1=false", *BASELINE)
-    state, _ = load(project / "work/try" / OUTPUT)
+    state, _ = load(project / "work/try/trial" / OUTPUT)
     assert not [name for name in state if name.startswith(("skeleton.", "temporal", "updater"))]
 
 
 def test_skeletons_alone_can_be_trained_on(project):
     train("stage2.use_stage1=false", "stage2.modality=skeleton", "stage2.shuffle_frames=true")
-    state, _ = load(project / "work/try" / OUTPUT)
+    state, _ = load(project / "work/try/trial" / OUTPUT)
     assert {name.split(".")[0] for name in state} == {"skeleton", "head"}
 
 
 def test_held_out_identities_are_scored_and_the_best_epoch_is_published(after_stage1):
     train("stage2.held_out=2", "stage2.epochs=4")
-    trial = after_stage1 / "work/try"
+    trial = after_stage1 / "work/try/trial"
     _, metadata = load(trial / OUTPUT)
     assert metadata["about"]["classes"] == 2
     lines = (trial / "reports/tiny/stage2/plots/metrics/val_mAP.tsv").read_text().splitlines()
@@ -134,7 +134,7 @@ def test_averaged_weights_are_published_and_survive_a_resume(after_stage1):
     train()
     last, _ = load(after_stage1 / OUTPUT)
     train("stage2.ema=0.5", "stage2.epochs=3")
-    averaged, _ = load(after_stage1 / "work/try" / OUTPUT)
+    averaged, _ = load(after_stage1 / "work/try/trial" / OUTPUT)
     name = "heads.visual.classifier.weight"
     assert not torch.equal(averaged[name], last[name])
     # Both start from the same weights: half a step a time, the average cannot be far from the end.
@@ -153,14 +153,14 @@ def test_a_compiled_model_learns_the_same(after_stage1, monkeypatch):
     train()
     expected, _ = load(after_stage1 / OUTPUT)
     train("runtime.compile=true", "stage2.seed=0")
-    found, _ = load(after_stage1 / "work/try" / OUTPUT)
+    found, _ = load(after_stage1 / "work/try/trial" / OUTPUT)
     for name, weights in expected.items():
         torch.testing.assert_close(found[name], weights, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_can_be_accumulated(after_stage1):
     train("stage2.accumulate=2", "stage2.epochs=1")
-    assert (after_stage1 / "work/try" / OUTPUT).exists()
+    assert (after_stage1 / "work/try/trial" / OUTPUT).exists()
 
 
 def test_a_missing_stage_1_names_the_command_and_the_knob(project):

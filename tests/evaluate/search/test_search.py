@@ -85,7 +85,7 @@ def test_a_folder_of_a_tracklets_frames_has_the_tracklets_feature(stage: Stage, 
         override = ["embed.frames=dense"]
         embed.main("fake", override, quiet=True)
         Path("data/features/fake.parquet").unlink()
-        Path("work/try/data/features/fake.parquet").rename("data/features/fake.parquet")
+        Path("work/try/trial/data/features/fake.parquet").rename("data/features/fake.parquet")
         stage = start("search", "fake", override, 0, False, False, True)
     made = Embedder(stage).feature(from_folder(folder_of("0002C2T0001")))
     entry = Gallery.of_dataset(stage).find("0002C2T0001")

@@ -44,6 +44,7 @@ def test_published_files_hold_all_chunks_in_order_in_small_row_groups(tmp_path):
     read = schema.check(tmp_path / "out/query-00000.parquet", COLUMNS, "")
     assert schema.metadata(read)["split"] == "query"
     assert schema.metadata(read)["dataset"] == "toy"
+    store.remove()
     assert not (tmp_path / "work").exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 from extract.engine.cluster import _share_machine
 from pipeline.errors import PipelineError
 from tests.conftest import ROOT
+from tests.stages import make
 
 PATIENCE_S = 300
 
@@ -66,7 +67,7 @@ def make_big(project):
         project.add(1000, split="train" if number < 7 else "gallery", files=40)
     (project.root / "train/0003/0007.jpg").write_bytes(b"")
     (project.root / "gallery/0010/0001.jpg").unlink()
-    project.knobs["index"]["max_bad_frames"] = 0.1
+    project.knobs["pose2d"]["max_bad_frames"] = 0.1
     project.set(project.knobs)
     return project
 
@@ -179,13 +180,12 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(big, tmp_path):
 
 
 def test_an_address_without_a_scheduler_is_named(project):
-    from extract.pose2d import plan as pose2d
 
     project.add(1)
     project.knobs["runtime"]["scheduler"] = f"tcp://127.0.0.1:{free_port()}"
     project.set(project.knobs)
     with pytest.raises(PipelineError, match=r"no Dask scheduler answers at runtime\.scheduler tcp"):
-        pose2d.main("fake", quiet=True)
+        make("pose2d", "fake")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")

@@ -6,10 +6,11 @@ from extract.pose2d import plan as pose2d
 from extract.pose2d.estimator import Estimator
 from pipeline.errors import PipelineError
 from pipeline.schema import Status
+from tests.stages import make
 
 
 def run(**options):
-    pose2d.main("fake", quiet=True, **options)
+    make("pose2d", "fake", **options)
 
 
 def test_every_frame_gets_the_joints_that_the_model_finds_in_it_alone(project, tiny_weights):
@@ -75,7 +76,7 @@ def test_bad_frames_keep_their_rows_and_nothing_shifts(project):
     run()
     before = project.table("pose2d")
     expected = spoil(files)
-    project.knobs["index"]["max_bad_frames"] = 0.5
+    project.knobs["pose2d"]["max_bad_frames"] = 0.5
     project.set(project.knobs)
     project.add(1)  # Another index: the tables are made anew.
     run()
@@ -144,12 +145,12 @@ def test_a_trial_writes_to_its_own_folder(project):
     project.add(4)
     run(limit=1)
     assert not (project.folder / "data/pose2d").exists()
-    assert (project.folder / "work/try/data/pose2d/fake/train-00000.parquet").exists()
+    assert (project.folder / "work/try/trial/data/pose2d/fake/train-00000.parquet").exists()
 
 
 def test_a_plan_says_what_is_left_and_writes_nothing(project, capsys):
     project.add(4)
-    pose2d.main("fake", dry_run=True)
+    make("pose2d", "fake", dry_run=True, quiet=False)
     assert "4 frames, 0 done, 4 left" in capsys.readouterr().out
     assert not (project.folder / "data/pose2d").exists()
     assert not (project.folder / "work").exists()
@@ -221,11 +222,11 @@ def test_a_stopped_run_goes_on_with_the_chunks_whose_frames_are_as_they_were(pro
 def test_a_chunk_sent_to_a_worker_holds_its_own_tracklets_only(project):
     import pickle
 
-    from pipeline import cli
+    from pipeline.stage import start
 
     for _ in range(40):
         project.add(100, files=1)
-    job = pose2d.plan(cli.start("pose2d", "fake", None, 0, False, False, True))
+    job = pose2d.plan(start("pose2d", "fake"))
     sizes = [len(pickle.dumps(chunk)) for _, chunk in job.chunks]
     assert len(sizes) == 4
     assert max(sizes) < 0.3 * sum(sizes)

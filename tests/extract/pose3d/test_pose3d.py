@@ -3,17 +3,16 @@ import numpy as np
 import pytest
 
 from extract.engine.spec import load
-from extract.pose2d import plan as pose2d
-from extract.pose3d import plan as pose3d
 from extract.pose3d.lifter import Lifter
 from extract.pose3d.normalise import normalise
 from pipeline.errors import PipelineError
 from pipeline.schema import Status
+from tests.stages import make
 
 
 def run(**options):
-    pose2d.main("fake", quiet=True, **options)
-    pose3d.main("fake", quiet=True)
+    make("pose2d", "fake", **options)
+    make("pose3d", "fake")
 
 
 def test_each_tracklet_is_lifted_as_a_whole_and_by_itself(project, tiny_weights):
@@ -37,7 +36,7 @@ def test_each_tracklet_is_lifted_as_a_whole_and_by_itself(project, tiny_weights)
 
 def test_gaps_are_bridged_flagged_and_too_long_ones_stay_empty(project):
     files = project.add(40)
-    project.knobs["index"]["max_bad_frames"] = 0.9
+    project.knobs["pose2d"]["max_bad_frames"] = 0.9
     project.knobs["pose3d"]["max_gap"] = 3
     project.set(project.knobs)
     for i in (0, 5, 6, 7, *range(20, 24), 39):
@@ -55,7 +54,7 @@ def test_a_tracklet_without_a_readable_frame_has_no_pose(project):
     project.add(60)
     for file in project.add(4):
         file.write_bytes(b"")
-    project.knobs["index"]["max_bad_frames"] = 0.5
+    project.knobs["pose2d"]["max_bad_frames"] = 0.5
     project.set(project.knobs)
     run()
     rows = project.table("pose3d")
@@ -67,7 +66,7 @@ def test_new_joints_make_new_poses_and_a_second_run_makes_none(project):
     run()
     path = project.folder / "data/pose3d/fake/train-00000.parquet"
     first = path.stat().st_mtime_ns
-    pose3d.main("fake", quiet=True)
+    make("pose3d", "fake")
     assert path.stat().st_mtime_ns == first
     cv2.imwrite(str(files[0]), np.zeros((48, 20, 3), np.uint8))
     run()
@@ -78,12 +77,12 @@ def test_a_trial_lifts_the_first_tracklets_of_all_splits(project):
     for split in ("gallery", "query", "train"):
         project.add(3, split)
     run()
-    pose3d.main("fake", limit=2, quiet=True)
-    made = sorted(file.name for file in project.folder.glob("work/try/data/pose3d/fake/*"))
+    make("pose3d", "fake", limit=2)
+    made = sorted(file.name for file in project.folder.glob("work/try/trial/data/pose3d/fake/*"))
     assert made == ["gallery-00000.parquet", "query-00000.parquet"]
 
 
 def test_missing_joints_name_the_stage_that_makes_them(project):
     project.add(1)
     with pytest.raises(PipelineError, match="dvc repro pose2d@fake"):
-        pose3d.main("fake", quiet=True)
+        make("pose3d", "fake")

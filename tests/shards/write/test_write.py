@@ -16,10 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import schema
-from pipeline.cli import start
 from pipeline.lock import locked
 from pipeline.schema import Status
-from shards.write.plan import plan_shards
 from tests.fake_extraction import ROOT, Extracted
 
 PEOPLE = [
@@ -81,7 +79,7 @@ def test_a_tracklet_never_crosses_a_file_and_row_groups_stay_small(
 ):
     extracted([(f"{i:04}C1T0001", i, 0, "train", 150) for i in range(1, 26)])
     assert write("shards.shard_mb=1").returncode == 0
-    files = sorted(Path("work/try/data/shards/fake").glob("*.parquet"))
+    files = sorted(Path("work/try/trial/data/shards/fake").glob("*.parquet"))
     assert len(files) > 1
     seen: set[str] = set()
     for file in files:
@@ -104,7 +102,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
 ):
     extracted([(f"{i:04}C1T0001", i, 0, "train", 150) for i in range(1, 161)])
     assert write("shards.shard_mb=1").returncode == 0
-    out = project / "work/try/data/shards/fake"
+    out = project / "work/try/trial/data/shards/fake"
     undisturbed = contents(out)
     shutil.rmtree(out)
     work = project / "work/shards/fake"
@@ -141,8 +139,7 @@ def test_a_second_run_writes_nothing_and_changed_joints_write_anew(
 
 def test_two_runs_at_once_refuse_each_other(extracted: Callable[..., Extracted]):
     extracted(PEOPLE)
-    plan = plan_shards(start("shards", "fake", None, 0, False, False, True))
-    with locked(plan.work, Path("data/shards/fake")):
+    with locked(Path("data/shards/fake")):
         done = write()
     assert done.returncode == 1
     assert "is being made by another run" in done.stderr
@@ -151,7 +148,7 @@ def test_two_runs_at_once_refuse_each_other(extracted: Callable[..., Extracted])
 def test_paths_can_stand_in_for_frames(extracted: Callable[..., Extracted]):
     extracted(PEOPLE)
     assert write("shards.embed_frames=false").returncode == 0
-    assert all(row["jpeg"] is None for row in rows(Path("work/try/data/shards/fake")))
+    assert all(row["jpeg"] is None for row in rows(Path("work/try/trial/data/shards/fake")))
 
 
 def test_a_limited_run_takes_the_first_tracklets_and_leaves_the_real_ones(
@@ -159,7 +156,7 @@ def test_a_limited_run_takes_the_first_tracklets_and_leaves_the_real_ones(
 ):
     extracted(PEOPLE)
     assert write("--limit", "2").returncode == 0
-    found = rows(Path("work/try/data/shards/fake"))
+    found = rows(Path("work/try/trial/data/shards/fake"))
     assert {row["tracklet"] for row in found} == {"0009C2T0001", "0009C1T0001"}
     assert not Path("data/shards").exists()
 
@@ -217,7 +214,7 @@ def test_true_joints_replace_lifted_ones_as_seen_along_the_ray(extracted: Callab
     pq.write_table(pa.table(columns), made.folder / "raw/fake/truth.parquet")
     done = write("shards.skeletons=truth")
     assert done.returncode == 0, done.stderr
-    found = {row["path"]: row["xyz"] for row in rows(Path("work/try/data/shards/fake"))}
+    found = {row["path"]: row["xyz"] for row in rows(Path("work/try/trial/data/shards/fake"))}
     for frame, expected in zip(known, xyz, strict=True):
         np.testing.assert_allclose(found[frame["path"]], expected, rtol=1e-5)
     assert all(found[frame["path"]] is None for frame in made.frames if frame["pid"] != 2)

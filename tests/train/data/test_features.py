@@ -41,7 +41,7 @@ def test_cached_features_are_those_of_the_encoder_that_is_published(project):
     live = DATASETS.build(dict(training.config["train_dataloader"]["dataset"]))
     stage1.main("tiny", FROZEN, 0, False, False, True)
     encoder = MODELS.build(training.config["model"]).eval()
-    state, _ = load(project / "work/try/models/tiny/stage1.safetensors")
+    state, _ = load(project / "work/try/trial/models/tiny/stage1.safetensors")
     encoder.load_state_dict(state)
     for index in range(len(live)):
         draw = Draw(index, (1, 2, index))
@@ -91,7 +91,7 @@ def test_a_killed_computation_continues_with_the_chunks_it_has(project, monkeypa
 
 def test_a_frozen_encoder_leaves_stage_1_as_it_came(project):
     stage1.main("tiny", FROZEN, 0, False, False, True)
-    state, _ = load(project / "work/try/models/tiny/stage1.safetensors")
+    state, _ = load(project / "work/try/trial/models/tiny/stage1.safetensors")
     pretrained = load_file(project / "pretrained.safetensors")
     for name, value in pretrained.items():
         assert torch.equal(state[f"visual.cnn.{name}"], value)

@@ -89,14 +89,13 @@ class Embedding:
         self._config["model"]["classes"] = metadata["about"]["classes"]
         self._set_modality()
         data = self._config["train_dataloader"]["dataset"]
-        shuffle = [{"type": "FrameShuffle"}] if stage.params.stage2.shuffle_frames else []
         self._options = {
             "root": data["root"],
             "splits": ["query", "gallery"],
             "clip_frames": data["clip_frames"],
             "image_size": data["image_size"],
             "frames": self.knobs.frames,
-            "transforms": shuffle,
+            "shuffle_frames": data["shuffle_frames"],
             "limit": stage.limit,
         }
         self.has_frames = Shards(Path(data["root"])).has_frames
@@ -199,10 +198,7 @@ class Embedding:
                 with paths.write_atomic(files[i]) as temporary, temporary.open("wb") as file:
                     np.save(file, np.stack(rows))
         values = np.concatenate([np.load(file) for file in files])
-        owner = np.array([self.data.owner(i) for i in range(len(self.data))])
-        total = np.zeros((len(self.data.table), values.shape[1]), np.float64)
-        np.add.at(total, owner, values)
-        return (total / np.bincount(owner)[:, None]).astype(np.float32)
+        return self.data.average(values).astype(np.float32)
 
     def _batches(self, clips: range, meter: console.Meter) -> Any:
         from torch.utils.data import DataLoader, Subset

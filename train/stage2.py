@@ -86,8 +86,6 @@ def configure(stage: Stage) -> dict[str, Any]:
     if knobs.modality == "skeleton":
         config["model"], data["with_frames"] = skeleton_model, False
     _use_joints(config["model"], data)
-    if knobs.shuffle_frames:
-        data["transforms"].append({"type": "FrameShuffle"})
     return config
 
 
@@ -126,10 +124,11 @@ def _check_stage1(stage: Stage, weights: Any) -> None:
 
 def _validation(data: dict[str, Any]) -> dict[str, Any]:
     """Return the loop that scores the held-out identities."""
+    names = ("root", "clip_frames", "image_size", "shuffle_frames", "held_out")
     dataset = {
         "type": "TestDataset",
         "splits": ["train"],
-        **{name: data[name] for name in ("root", "clip_frames", "image_size", "held_out")},
+        **{name: data[name] for name in names},
         "with_frames": data.get("with_frames", True),
     }
     loader = {

@@ -160,13 +160,18 @@ class Embedder:
         """Return the feature `(C,)` of a tracklet, made as `evaluate.embed` makes it."""
         import torch
 
-        clips = torch.stack([self._clip(frames, rows) for rows in self._rows(len(frames))])
+        from train.data.clips import chunked, split_dense
+
+        rows = np.arange(len(frames))
+        parts = split_dense(rows, self.clip_frames) if self._is_dense else [rows]
+        clips = torch.stack([self._clip(frames, chunked(part, self.clip_frames)) for part in parts])
         with torch.no_grad():
             made = [
                 self.model.test_step({"inputs": self._inputs(part)}).float().cpu().numpy()
                 for part in clips.split(BATCH_CLIPS)
             ]
-        return np.concatenate(made).mean(0).astype(np.float32)
+        weights = [len(part) for part in parts]
+        return np.average(np.concatenate(made), axis=0, weights=weights).astype(np.float32)
 
     def resemblance(self, frames: list[np.ndarray]) -> np.ndarray:
         """Return how much each place of each frame resembles its class token, `(N, h, w)`.
@@ -184,15 +189,6 @@ class Embedder:
         cosine = (tokens[:, 1:] @ tokens[:, :1].mT)[..., 0].cpu().numpy()
         rows = round((cosine.shape[1] * self.size[0] / self.size[1]) ** 0.5)
         return cosine.reshape(len(frames), rows, -1)
-
-    def _rows(self, frames: int) -> list[np.ndarray]:
-        from train.data.clips import chunked
-
-        rows = np.arange(frames)
-        if not self._is_dense:
-            return [chunked(rows, self.clip_frames)]
-        parts = [rows[at : at + self.clip_frames] for at in range(0, frames, self.clip_frames)]
-        return [np.pad(part, (0, self.clip_frames - len(part)), "edge") for part in parts]
 
     def _clip(self, frames: list[np.ndarray], rows: np.ndarray) -> Any:
         import torch

@@ -74,13 +74,18 @@ def write_shards(folder: Path, made: list[dict]) -> Path:
     return folder
 
 
-def write_project(folder: Path, made: list[dict], **knobs: dict) -> Path:
-    """Make a project folder whose only dataset is `tiny`, with shards and index."""
+def write_params(folder: Path, **knobs: dict) -> None:
+    """Write a params.yaml whose only dataset is `tiny`."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["datasets"] = {"tiny": params["datasets"]["walkers"]}
     for section, values in (*KNOBS.items(), *knobs.items()):
         params[section] = merge(params[section], values)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def write_project(folder: Path, made: list[dict], **knobs: dict) -> Path:
+    """Make a project folder whose only dataset is `tiny`, with shards and index."""
+    write_params(folder, **knobs)
     write_shards(folder / "data/shards/tiny", made)
     tracklets = {row["tracklet"]: row for row in made}.values()
     index = [

@@ -37,6 +37,7 @@ class _Tracklets(Dataset[Item]):
         transforms: Sequence[dict[str, Any]] = (),
         limit: int = 0,
         with_frames: bool = True,
+        shuffle_frames: bool = False,
     ) -> None:
         """Select the tracklets; frames are read when asked for."""
         # OpenCV's threads would only compete with the other workers.
@@ -52,7 +53,7 @@ class _Tracklets(Dataset[Item]):
             )
         self.clip_frames = clip_frames
         self.height, self.width = image_size
-        self.with_frames = with_frames
+        self.with_frames, self.shuffle_frames = with_frames, shuffle_frames
         self._transforms = build(transforms)
         if not len(self.table):
             raise PipelineError(f"{root} holds no tracklets of {' or '.join(splits)}")
@@ -63,16 +64,21 @@ class _Tracklets(Dataset[Item]):
         status = self.shards.status[first : first + length]
         return first + np.flatnonzero((status != Status.MISSING) & (status != Status.UNREADABLE))
 
-    def clip(self, rows: np.ndarray, camid: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    def clip(
+        self, rows: np.ndarray, camid: int, rng: np.random.Generator | None
+    ) -> dict[str, Tensor]:
         """Load the frames at some global rows as one item of a batch's `inputs`.
 
         Args:
             rows: `(T,)` rows of readable frames; none at all gives black frames.
             camid: Camera of the tracklet.
-            rng: Makes the transforms' choices.
+            rng: Makes the transforms' choices; None leaves the frames as they are.
         """
         if not len(rows):
             return self._blank(camid)
+        if self.shuffle_frames:
+            # No augmentation: whoever takes the motion away takes it from every clip.
+            rows = (rng or np.random.default_rng(rows)).permutation(rows)
         xyz = self.shards.xyz[rows]
         mask = np.isfinite(xyz).all((1, 2))
         clip = {
@@ -82,7 +88,7 @@ class _Tracklets(Dataset[Item]):
         }
         if self.with_frames:
             clip["frames"] = self.decoded(rows)
-        for transform in self._transforms:
+        for transform in self._transforms if rng is not None else ():
             clip = transform(clip, rng)
         return clip | {"camids": torch.tensor(camid)}
 
@@ -130,7 +136,9 @@ class ClipDataset(_Tracklets):
         image_size: Height and width that frames are resized to.
         transforms: Configurations of `train.data.transforms`.
         held_out: This many identities, the last of the sorted ones, are kept for validation.
-        options: `limit` uses only the first tracklets; `with_frames=False` leaves out the frames.
+        options: `limit` uses only the first tracklets; `with_frames=False` leaves out the frames;
+            `shuffle_frames=True` puts those of every clip, with their skeletons, into random
+            order, which destroys the motion.
 
     Attributes:
         pids: Official ids in ascending order; a label is the place of its pid here.
@@ -174,10 +182,10 @@ class ClipDataset(_Tracklets):
         return len(self.table)
 
     def __getitem__(self, draw: Draw | int) -> Item:
-        """Load a clip; a plain index means the first frame of each chunk, nothing random."""
+        """Load a clip; a plain index means the first frame of each chunk, as it is."""
         index, key = draw if isinstance(draw, tuple) else (draw, None)
-        rng = np.random.default_rng(key if key is not None else 0)
-        rows = chunked(self._rows[index], self.clip_frames, rng if key is not None else None)
+        rng = None if key is None else np.random.default_rng(key)
+        rows = chunked(self._rows[index], self.clip_frames, rng)
         inputs = self.clip(rows, self._camids[index], rng)
         return {"inputs": inputs, "labels": self.labels[index]}
 
@@ -192,9 +200,10 @@ class TestDataset(_Tracklets):
         clip_frames: T.
         image_size: Height and width that frames are resized to.
         frames: `rrs` takes the first frame of each of T chunks; `dense` takes all frames, in clips
-            of T, and the features of a tracklet's clips are averaged.
+            of T, and the features of a tracklet's clips are averaged; those of a last clip that
+            is filled up count less.
         held_out: Keep only the last identities (0: all), those that training left out.
-        transforms: Configurations of `train.data.transforms`; none but in ablations.
+        transforms: Configurations of `train.data.transforms`; the index of a clip is their key.
         options: As for `ClipDataset`.
     """
 
@@ -221,13 +230,8 @@ class TestDataset(_Tracklets):
         self._clips: list[tuple[int, np.ndarray]] = []
         for position in range(len(self.table)):
             rows = self.readable(position)
-            if frames == "rrs" or not len(rows):
-                self._clips.append((position, chunked(rows, clip_frames, None)))
-            else:
-                for start in range(0, len(rows), clip_frames):
-                    part = rows[start : start + clip_frames]
-                    last = np.repeat(part[-1:], clip_frames - len(part))
-                    self._clips.append((position, np.concatenate([part, last])))
+            parts = split_dense(rows, clip_frames) if frames == "dense" else [rows]
+            self._clips += [(position, part) for part in parts]
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -235,13 +239,18 @@ class TestDataset(_Tracklets):
 
     def __getitem__(self, index: int) -> Item:
         """Load a clip; its label is the position of its tracklet in `table`."""
-        position, rows = self._clips[index]
+        position, part = self._clips[index]
+        rows = chunked(part, self.clip_frames)
         inputs = self.clip(rows, self._camids[position], np.random.default_rng(index))
         return {"inputs": inputs, "labels": position}
 
-    def owner(self, index: int) -> int:
-        """Return the position in `table` of the tracklet that a clip is of."""
-        return self._clips[index][0]
+    def average(self, values: np.ndarray) -> np.ndarray:
+        """Average values `(M, C)` of all clips by tracklet, `(N, C)`: each frame counts once."""
+        owner = np.array([position for position, _ in self._clips])
+        frames = np.array([max(1, len(part)) for _, part in self._clips], np.float64)
+        total = np.zeros((len(self.table), values.shape[1]))
+        np.add.at(total, owner, values * frames[:, None])
+        return total / np.bincount(owner, frames)[:, None]
 
     @property
     def metainfo(self) -> dict[str, list[int]]:
@@ -265,3 +274,12 @@ def chunked(
     bounds = np.arange(clip_frames + 1) * len(rows) // clip_frames
     start, stop = bounds[:-1], np.maximum(bounds[1:], bounds[:-1] + 1)
     return rows[start if rng is None else rng.integers(start, stop)]
+
+
+def split_dense(rows: np.ndarray, clip_frames: int) -> list[np.ndarray]:
+    """Cut rows into parts of T; the last may be shorter, and no rows at all are one part.
+
+    >>> [part.tolist() for part in split_dense(np.arange(5), 4)]
+    [[0, 1, 2, 3], [4]]
+    """
+    return np.split(rows, range(clip_frames, len(rows), clip_frames))

@@ -142,13 +142,3 @@ class ClipErase:
             # By whole rows, as they lie in memory.
             images[:, top : top + height, left : left + width] = np.tile(self._value, (width, 1))
         return clip
-
-
-@TRANSFORMS.register_module()
-class FrameShuffle:
-    """Put the frames of a clip into random order, with their skeletons: it destroys the motion."""
-
-    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        """Return the shuffled clip."""
-        order = torch.from_numpy(rng.permutation(len(clip["mask"])))
-        return {name: value[order] for name, value in clip.items()}

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from pipeline import cli
 from pipeline.errors import PipelineError
+from train.registry import DATASETS
 from pipeline.schema import Status
 from shards.read import Shards, decode
 from tests.conftest import ROOT
-from tests.train.tiny import rows, spoil, write_shards
+from tests.train.tiny import rows, spoil, write_params, write_shards
+from train import stage1, stage2
 from train.data.clips import ClipDataset, TestDataset, chunked
 from train.data.sampler import Draw, PKSampler
 
@@ -69,6 +73,47 @@ def test_labels_do_not_depend_on_the_hash_seed(folder):
         for seed in ("1", "2")
     }
     assert made == {"[0, 0, 1, 1, 2, 2]\n"}
+
+
+def configured(stage: str, *overrides: str) -> ClipDataset:
+    """Return the data set of a stage as its command configures it, at the size of the frames."""
+    write_params(Path())
+    command = cli.start(stage, "tiny", list(overrides), 0, False, False, True)
+    config = stage1.prepare(command).config if stage == "stage1" else stage2.configure(command)
+    return DATASETS.build(config["train_dataloader"]["dataset"] | {"image_size": (64, 32)})
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+@pytest.mark.parametrize("overrides", [[], ["stage1.flip=1", "stage2.flip=1", "stage2.erase=1"]])
+def test_a_plain_index_gives_the_stored_frames_untouched(folder, made, stage, overrides):
+    folder()
+    data = configured(stage, *overrides)
+    for index, tracklet in enumerate(data.table["tracklet"]):
+        rows_of_it = [row for row in made if row["tracklet"] == tracklet]
+        own = [rows_of_it[i] for i in (0, 1, 3, 4)]
+        inputs = data[index]["inputs"]
+        pictures = np.stack([decode(row["jpeg"]).transpose(2, 0, 1) for row in own])
+        np.testing.assert_array_equal(inputs["frames"], pictures)
+        np.testing.assert_array_equal(inputs["xyz"].reshape(4, -1), [row["xyz"] for row in own])
+    drawn = torch.stack([data[Draw(0, (0, 0, i))]["inputs"]["xyz"] for i in range(8)])
+    assert not (drawn == data[0]["inputs"]["xyz"]).all()
+
+
+@pytest.mark.parametrize("draw", [3, Draw(3, (1, 2, 3))])
+def test_shuffled_frames_keep_their_skeletons_also_without_a_key(folder, draw):
+    folder()
+    plain = ["stage2.flip=0", "stage2.erase=0", "stage2.clip_frames=6"]
+    still = configured("stage2", *plain)
+    mixed = configured("stage2", *plain, "stage2.shuffle_frames=true")
+    before, after = still[draw]["inputs"], mixed[draw]["inputs"]
+    order = [
+        next(i for i in range(6) if torch.equal(before["frames"][i], frame))
+        for frame in after["frames"]
+    ]
+    assert sorted(order) == list(range(6))
+    assert order != list(range(6))
+    assert torch.equal(after["xyz"], before["xyz"][order])
+    assert torch.equal(mixed[draw]["inputs"]["frames"], after["frames"])
 
 
 def test_a_clip_is_a_function_of_its_key(folder):
@@ -165,7 +210,7 @@ def test_testing_takes_the_first_frame_of_each_chunk(folder, made):
 
 def test_dense_takes_every_frame_of_a_tracklet(folder, made):
     data = embedded_set(folder(), frames="dense")
-    owners = [data.owner(index) for index in range(len(data))]
+    owners = [data[index]["labels"] for index in range(len(data))]
     assert owners == sorted(owners)
     for position, tracklet in enumerate(data.table["tracklet"]):
         own = [row for row in made if row["tracklet"] == tracklet]
@@ -175,6 +220,22 @@ def test_dense_takes_every_frame_of_a_tracklet(folder, made):
         for row in own:
             picture = decode(row["jpeg"]).transpose(2, 0, 1)
             assert any(np.array_equal(picture, frame) for frame in frames)
+
+
+@pytest.mark.parametrize("left", [1, 4, 5, 6])
+def test_a_dense_tracklet_is_the_mean_of_its_frames_not_of_what_fills_the_last_clip(
+    folder, made, left
+):
+    for row in made:
+        if row["tracklet"] == "0009C1T0001" and row["frame"] >= left:
+            spoil(row, Status.MISSING)
+    data = embedded_set(folder(), frames="dense")
+    clips = [data[i]["inputs"]["frames"].flatten(1).double().mean(0) for i in range(len(data))]
+    found = data.average(torch.stack(clips).numpy())
+    for mean, tracklet in zip(found, data.table["tracklet"], strict=True):
+        own = [row["jpeg"] for row in made if row["tracklet"] == tracklet and row["jpeg"]]
+        frames = np.stack([decode(jpeg).transpose(2, 0, 1).ravel() for jpeg in own])
+        np.testing.assert_allclose(mean, frames.mean(0))
 
 
 def test_held_out_identities_are_not_trained_on(folder):

@@ -4,7 +4,7 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.skeleton import H36M17
-from train.data.transforms import ClipErase, ClipFlip, FrameShuffle, FrameTransform, build
+from train.data.transforms import ClipErase, ClipFlip, FrameTransform, build
 
 
 def clip(frames: int = 4) -> dict[str, torch.Tensor]:
@@ -93,19 +93,6 @@ def test_a_transform_depends_on_its_generator_and_leaves_torchs_own_alone():
     torch.rand(5)
     assert torch.equal(jitter(before, np.random.default_rng(3))["frames"], first)
     assert not torch.equal(jitter(before, np.random.default_rng(4))["frames"], first)
-
-
-def test_shuffling_keeps_frames_with_their_skeletons_and_masks():
-    before = clip(frames=8)
-    after = FrameShuffle()(before, np.random.default_rng(0))
-    order = [
-        next(i for i in range(8) if torch.equal(before["frames"][i], frame))
-        for frame in after["frames"]
-    ]
-    assert sorted(order) == list(range(8))
-    assert order != list(range(8))
-    for name, value in before.items():
-        assert torch.equal(after[name], value[order])
 
 
 def test_skeletons_alone_pass_through_the_same_transforms():

@@ -67,8 +67,8 @@ class ReidModel(BaseModel):
         With `visual`, skeletons in the inputs are not looked at.
         """
         if modality == "skeleton":
-            return F.normalize(self.skeleton_feature(inputs), dim=-1)
-        return F.normalize(torch.cat(list(self.features(inputs).values()), dim=1), dim=-1)
+            return unit(self.skeleton_feature(inputs))
+        return unit(torch.cat(list(self.features(inputs).values()), dim=1))
 
     def frame_tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return tokens `(B, T, 1 + P, C)` and projected tokens `(B, T, 1 + P, D)` of the clips."""
@@ -172,7 +172,7 @@ class Stage1Model(ReidModel):
     def describe(self, inputs: Inputs, modality: Modality = "visual") -> Tensor:
         """Return the unit feature of one modality, `(B, D)`."""
         feature = self.visual_feature if modality == "visual" else self.skeleton_feature
-        return F.normalize(feature(inputs), dim=-1)
+        return unit(feature(inputs))
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the contrast of both directions, over the clips that have a skeleton."""
@@ -181,6 +181,8 @@ class Stage1Model(ReidModel):
         visual, skeleton = self.visual_feature(inputs), self.skeleton.pool(tokens, mask)
         keep = gather(has_skeleton(inputs))
         visual, skeleton, known = (gather(x)[keep] for x in (visual, skeleton, labels))
+        if len(known) < 2:
+            return {"loss_contrast": no_loss(self)}
         losses = {}
         if self.classifier is not None:
             visual, skeleton = (
@@ -202,9 +204,10 @@ class Stage1Model(ReidModel):
 
 
 @torch.no_grad()
+@in_float32
 def _match_accuracy(visual: Tensor, skeleton: Tensor, labels: Tensor) -> Tensor:
     """Return how often the picture nearest to a skeleton shows the same person."""
-    nearest = (F.normalize(skeleton) @ F.normalize(visual).T).argmax(1)
+    nearest = (unit(skeleton) @ unit(visual).T).argmax(1)
     return (labels[nearest] == labels).float().mean()
 
 
@@ -215,15 +218,25 @@ def has_skeleton(inputs: Inputs) -> Tensor:
     return torch.ones(len(inputs["xyz"]), dtype=torch.bool, device=inputs["xyz"].device)
 
 
+def no_loss(model: nn.Module) -> Tensor:
+    """Return the loss of a batch that has nothing to compare: zero.
+
+    It depends on all trained parameters, for whose gradients DistributedDataParallel waits.
+    """
+    return 0.0 * sum(one.sum() for one in model.parameters() if one.requires_grad)
+
+
 def prompt_loss(
     prompt: nn.Module, encoder: nn.Module, tokens: Tensor, inputs: Inputs, labels: Tensor
 ) -> Tensor:
     """Return TranSG's losses, with the batch's own class means for prototypes."""
     keep, mask = has_skeleton(inputs), inputs.get("mask")
     tokens, xyz, labels = tokens[keep], inputs["xyz"][keep], labels[keep]
+    if not len(labels):
+        return no_loss(prompt)
     mask = None if mask is None else mask[keep]
     ids, rows = labels.unique(return_inverse=True)
-    features = encoder.pool(tokens, mask).detach()
+    features = encoder.pool(tokens, mask).detach().float()
     prototypes = torch.stack([features[rows == row].mean(0) for row in range(len(ids))])
     return prompt(tokens[:, :, -encoder.joints :], xyz, rows, prototypes, mask)["total"]
 
@@ -294,6 +307,8 @@ class SkeletonModel(ReidModel):
         keep = gather(has_skeleton(inputs))
         feature = gather(self.skeleton.pool(tokens, mask))[keep]
         known = gather(labels)[keep]
+        if len(known) < 2:
+            return {"loss_id": no_loss(self)}
         logits = self.head(feature)
         losses = {
             "loss_id": F.cross_entropy(logits, known, label_smoothing=self.label_smoothing),

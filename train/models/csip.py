@@ -152,7 +152,7 @@ class CsipModel(ReidModel):
                     f"{name} prototypes of shape {tuple(values.shape)} came to a model of "
                     f"{tuple(bank.shape)}. Train stage 1 again on this dataset"
                 )
-            bank.copy_(F.normalize(values.detach().float(), dim=-1))
+            bank.copy_(unit(values.detach()))
 
     def features(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the visual, projected and temporal feature, from frames alone."""
@@ -174,10 +174,8 @@ class CsipModel(ReidModel):
             return super().describe(inputs, modality)
         visual = [self.heads[name].neck(x) for name, x in self.features(inputs).items()]
         skeleton = self.skeleton_neck(self.skeleton_feature(inputs))
-        skeleton = F.normalize(skeleton, dim=-1) * has_skeleton(inputs)[:, None]
-        skeleton = skeleton * self.skeleton_weight**0.5
-        visual = F.normalize(torch.cat(visual, dim=1), dim=-1)
-        return F.normalize(torch.cat([visual, skeleton], dim=1), dim=-1)
+        skeleton = unit(skeleton) * has_skeleton(inputs)[:, None] * self.skeleton_weight**0.5
+        return unit(torch.cat([unit(torch.cat(visual, dim=1)), skeleton], dim=1))
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the loss and the accuracy of the visual head."""
@@ -246,8 +244,8 @@ class CsipModel(ReidModel):
             frame = self._cross_entropy(frame_logits, frame_labels)
             terms["frame"] = terms["frame"] + share * frame
         if skeleton is not None:
-            cosine = F.cosine_similarity(clips["student"], clips["guided"].detach(), dim=-1)
-            terms["distill"] = (1 - cosine).mean()
+            guide = clips["guided"].detach()
+            terms["distill"] = cosine_distance(clips["student"], guide).mean()
         return terms
 
     def _prototype_logits(

@@ -43,6 +43,7 @@ class SupConLoss(nn.Module):
         super().__init__()
         self.scale = LogitScale(temperature)
 
+    @in_float32
     def forward(self, visual: Tensor, skeleton: Tensor, labels: Tensor) -> Tensor:
         """Return the sum of both directions, on unit vectors.
 
@@ -51,8 +52,7 @@ class SupConLoss(nn.Module):
             skeleton: `(B, C)`.
             labels: `(B,)`; pairs of equal labels are positives, whichever clips they come from.
         """
-        visual, skeleton = F.normalize(visual.float()), F.normalize(skeleton.float())
-        logits = self.scale() * visual @ skeleton.T
+        logits = self.scale() * unit(visual) @ unit(skeleton).T
         return supcon(logits, labels) + supcon(logits.T, labels)
 
 
@@ -91,9 +91,9 @@ class BatchHardTripletLoss(nn.Module):
             margin, distance=distance, reducer=reducers.MeanReducer()
         )
 
+    @in_float32
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the clips that have a relative and a stranger in the batch."""
-        features = features.float()
         return self.loss(features, labels, self.miner(features, labels))
 
 
@@ -180,17 +180,12 @@ class SkeletonPromptLoss(nn.Module):
         ).abs()
         trajectory = self.predict_trajectories(tokens, seen_frames & mask)
         trajectory_recon = (trajectory.unflatten(2, (frames, 3)).transpose(1, 2) - xyz).abs()
-        per_frame = tokens.mean(2)
-        per_clip = F.normalize(masked_mean(per_frame, mask), dim=-1)
-        to_class = F.normalize(prototypes, dim=-1).T / self.temperature
+        frame_contrast, clip_contrast = self._contrasts(tokens.mean(2), labels, prototypes, mask)
         losses = {
             "joint_recon": joint_recon[mask].mean(),
             "trajectory_recon": trajectory_recon[mask].mean(),
-            "frame_contrast": F.cross_entropy(
-                per_frame[mask] @ prototypes.T / self.temperature,
-                labels[:, None].expand(-1, frames)[mask],
-            ),
-            "clip_contrast": F.cross_entropy(per_clip @ to_class, labels),
+            "frame_contrast": frame_contrast,
+            "clip_contrast": clip_contrast,
         }
         losses["total"] = self.contrast_share * (
             self.clip_share * losses["clip_contrast"]
@@ -200,6 +195,16 @@ class SkeletonPromptLoss(nn.Module):
             + (1 - self.joint_share) * losses["trajectory_recon"]
         )
         return losses
+
+    @in_float32
+    def _contrasts(
+        self, frames: Tensor, labels: Tensor, prototypes: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the contrast of the good frames `(B, T, C)`, and that of the clips."""
+        of_frames = labels[:, None].expand(-1, frames.shape[1])[mask]
+        per_frame = frames[mask] @ prototypes.T / self.temperature
+        per_clip = unit(masked_mean(frames, mask)) @ unit(prototypes).T / self.temperature
+        return F.cross_entropy(per_frame, of_frames), F.cross_entropy(per_clip, labels)
 
     def predict_joints(self, tokens: Tensor, seen: Tensor) -> Tensor:
         """Return every frame's joints `(B, T, J * 3)` from the tokens of those seen, `(J,)`."""

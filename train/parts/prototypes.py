@@ -109,8 +109,7 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+@in_float32
 def prototype_logits(features: Tensor, prototypes: Tensor) -> Tensor:
     """Return the cosine `(B, K)` of features `(B, C)` with each clip's prototypes `(B, K, C)`."""
-    return torch.einsum(
-        "bc,bkc->bk", F.normalize(features, dim=-1), F.normalize(prototypes, dim=-1)
-    )
+    return torch.einsum("bc,bkc->bk", unit(features), unit(prototypes))

@@ -150,7 +150,8 @@ class SkeletonGraphTransformer(nn.Module):
             # The statistics are those of the whole batch, whatever the number of processes.
             channels, is_good = gather(channels), gather(is_good)
         out = torch.zeros_like(channels)
-        if is_good.any():
+        # No deviation can be told from a single frame.
+        if is_good.sum() > int(self.training):
             good = self.norm(channels[is_good].flatten(1))
             out[is_good] = good.unflatten(1, channels.shape[2:])
         first = get_rank() * own if self.training else 0

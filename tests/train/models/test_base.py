@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
-from train.models.base import SkeletonModel, Stage1Model
+from train.models.base import SkeletonModel, Stage1Model, prompt_loss
 
 VISUAL = {"type": "CnnEncoder", "name": "test_resnet", "size": (64, 32), "out_dim": 16}
 SKELETON = {
@@ -120,3 +120,34 @@ def test_the_runner_reads_the_weights_of_the_encoder_before_it_trains(tmp_path):
     model = Stage1Model(VISUAL | {"weights": str(tmp_path)}, SKELETON)
     model.init_weights()
     torch.testing.assert_close(model.visual.cnn.state_dict(), published.visual.cnn.state_dict())
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("good", [0, 1])
+@pytest.mark.parametrize("kind", ["paper", "from scratch", "alone"])
+def test_a_batch_without_skeletons_to_compare_teaches_nothing(kind, good, precision):
+    """Not even one good frame, or one clip: neither can be told from anything."""
+    norm = SKELETON | {"input_norm": True}
+    model = {
+        "paper": lambda: Stage1Model(VISUAL, SKELETON, prompt=PROMPT),
+        "from scratch": lambda: Stage1Model(VISUAL, norm, classes=4),
+        "alone": lambda: SkeletonModel(norm, classes=4, prompt=PROMPT),
+    }[kind]().train()
+    inputs, labels = clips(8)
+    inputs["mask"][:] = False
+    inputs["mask"][:good, 0] = True
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        losses = model(inputs, labels, mode="loss")
+    assert total(losses) == 0
+    total(losses).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert not parameter.grad.any(), name
+
+
+def test_a_process_without_a_skeleton_still_has_a_prompt_loss():
+    model = SkeletonModel(SKELETON, classes=4, prompt=PROMPT).train()
+    inputs, labels = clips(8)
+    inputs["mask"][:] = False
+    tokens = model.skeleton(inputs["xyz"], inputs["mask"])
+    assert prompt_loss(model.prompt, model.skeleton, tokens, inputs, labels) == 0

@@ -241,6 +241,35 @@ def test_clips_without_skeletons_leave_the_batch_norm_of_skeletons_alone():
     torch.testing.assert_close(model.skeleton_neck.running_mean, 0.1 * expected)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_batch_without_skeletons_is_learnt_from_all_the_same(good, precision):
+    model = csip().train()
+    inputs, labels = clips()
+    inputs["mask"][:] = False
+    inputs["mask"][:good, 0] = True
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        losses = losses_of(model, inputs, labels)
+    assert all(term.isfinite() for term in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_prototype_logits_and_losses_are_float32_under_autocast(monkeypatch):
+    model = csip().train()
+    seen, cross_entropy = [], torch.nn.functional.cross_entropy
+    monkeypatch.setattr(
+        "torch.nn.functional.cross_entropy",
+        lambda logits, *args, **kwargs: (
+            seen.append(logits) or cross_entropy(logits, *args, **kwargs)
+        ),
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = losses_of(model, *clips())
+    assert {term.dtype for term in losses.values()} == {torch.float32}
+    assert seen[0].dtype == torch.float32
+
+
 def test_a_few_steps_lower_every_term():
     model = csip(temporal={"dropout": 0.0}, updater={"dropout": 0.0}).train()
     inputs, labels = clips()

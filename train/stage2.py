@@ -64,7 +64,7 @@ def prepare(stage: Stage) -> "Training":
             "false. Set use_skeleton to false too"
         )
     if knobs.ema:
-        config["custom_hooks"].append({"type": "EMAHook", "momentum": 1 - knobs.ema})
+        config["custom_hooks"].append({"type": "AverageHook", "decay": knobs.ema})
     if knobs.held_out:
         config |= _validation(data)
         config["custom_hooks"].append({"type": "HeldOutHook"})

@@ -4,10 +4,13 @@ import shutil
 import pytest
 import torch
 
+from pipeline import cli
 from pipeline.errors import PipelineError
+from train.registry import DATASETS, MODELS
 from tests.train.tiny import rows, write_project
 from train import stage1, stage2
 from train.data.clips import ClipDataset
+from train.parts.precision import unit
 from train.run.hooks import TowersHook, prototypes
 from train.weights.checkpoint import load
 
@@ -45,12 +48,13 @@ class FakeRunner:
         self.model, self.epoch = model, epoch
 
 
-def model_of(project, *overrides: str):
-    from pipeline.cli import start
-    from train.registry import MODELS
+def config_of(*overrides: str) -> dict:
+    stage = cli.start("stage2", "tiny", list(overrides), 0, False, False, True)
+    return stage2.prepare(stage).config
 
-    stage = start("stage2", "tiny", list(overrides), 0, False, False, True)
-    return MODELS.build(stage2.prepare(stage).config["model"])
+
+def model_of(project, *overrides: str):
+    return MODELS.build(config_of(*overrides)["model"])
 
 
 def test_stage_2_publishes_a_model_with_prototypes_of_every_identity(after_stage1):
@@ -88,8 +92,10 @@ def test_stage_2_starts_from_both_towers_of_stage_1(after_stage1):
 
 
 def test_prototypes_are_the_mean_of_an_identitys_clips_and_never_random(after_stage1):
-    model = model_of(after_stage1).train()
-    data = ClipDataset("data/shards/tiny", 4, (128, 64))
+    config = config_of("stage2.flip=1", "stage2.erase=1")
+    model = MODELS.build(config["model"]).train()
+    data = DATASETS.build(config["train_dataloader"]["dataset"])
+    clean = ClipDataset("data/shards/tiny", 4, (128, 64))
     visual, skeleton = prototypes(model, data, batch_size=3)
     assert model.training
     again, _ = prototypes(model, data, batch_size=8)
@@ -97,14 +103,18 @@ def test_prototypes_are_the_mean_of_an_identitys_clips_and_never_random(after_st
     model.eval()
     own = []
     for index in (2, 3):
-        item = data[index]["inputs"]
+        item = clean[index]["inputs"]
         inputs = model.data_preprocessor({"inputs": {k: v[None] for k, v in item.items()}})[
             "inputs"
         ]
         with torch.no_grad():
-            own.append(torch.nn.functional.normalize(model.skeleton_feature(inputs)[0], dim=0))
+            pictures = model.features(inputs)["projected"]
+            own.append([unit(pictures)[0], unit(model.skeleton_feature(inputs))[0]])
     assert data.labels[2:4] == [1, 1]
-    torch.testing.assert_close(skeleton[1], own[0] + own[1], rtol=1e-4, atol=1e-5)
+    for found, (first, second) in zip(
+        (visual[1], skeleton[1]), zip(*own, strict=True), strict=True
+    ):
+        torch.testing.assert_close(found, first + second, rtol=1e-4, atol=1e-5)
 
 
 def test_the_visual_baseline_needs_no_stage_1(project):
@@ -130,7 +140,7 @@ def test_held_out_identities_are_scored_and_the_best_epoch_is_published(after_st
     assert metadata["about"]["epoch"] == scores.index(max(scores)) + 1
 
 
-def test_averaged_weights_are_published_and_survive_a_resume(after_stage1):
+def test_averaged_weights_are_published(after_stage1):
     train()
     last, _ = load(after_stage1 / OUTPUT)
     train("stage2.ema=0.5", "stage2.epochs=3")
@@ -139,6 +149,12 @@ def test_averaged_weights_are_published_and_survive_a_resume(after_stage1):
     assert not torch.equal(averaged[name], last[name])
     # Both start from the same weights: half a step a time, the average cannot be far from the end.
     torch.testing.assert_close(averaged[name], last[name], rtol=0, atol=5e-3)
+
+
+def test_whoever_shuffles_frames_does_so_in_validation_too(after_stage1):
+    config = config_of("stage2.shuffle_frames=true", "stage2.held_out=2")
+    loaders = [config[f"{name}_dataloader"]["dataset"] for name in ("train", "val")]
+    assert [DATASETS.build(dict(one)).shuffle_frames for one in loaders] == [True, True]
 
 
 def test_curves_for_tensorboard_need_tensorboard(after_stage1, monkeypatch):

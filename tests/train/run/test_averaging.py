@@ -1,0 +1,118 @@
+import contextlib
+import shutil
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from pipeline import cli
+from train.registry import DATASETS, MODELS
+from tests.train.tiny import rows, write_project
+from train import stage1, stage2
+from train.data.sampler import PKSampler
+from train.run import averaging
+from train.run.averaging import take_statistics
+from train.run.hooks import ResumeHook
+from train.weights.checkpoint import load
+
+OUTPUT = "work/try/models/tiny/stage2.safetensors"
+KNOBS = ["stage2.ema=0.9", "stage2.epochs=6", "stage2.lr=5e-3", "stage2.milestones=[6]"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a project in which stage 1 has run."""
+    folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
+    with contextlib.chdir(folder):
+        stage1.main("tiny", [], 0, False, False, True)
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+
+
+def train(*overrides: str) -> dict[str, torch.Tensor]:
+    stage2.main("tiny", [*KNOBS, *overrides], 0, False, False, True)
+    return load(OUTPUT)[0]
+
+
+def model_and_loader() -> tuple[nn.Module, DataLoader]:
+    """Return the model of stage 2 with prototypes, and the batches it trains on."""
+    stage = cli.start("stage2", "tiny", KNOBS, 0, False, False, True)
+    config = stage2.prepare(stage).config
+    data = DATASETS.build(config["train_dataloader"]["dataset"])
+    model = MODELS.build(config["model"])
+    prototypes = torch.randn_like(model.visual_prototypes)
+    model.set_prototypes(prototypes, prototypes)
+    return model, DataLoader(data, 4, sampler=PKSampler(data, 2, 2, seed=0))
+
+
+def test_statistics_are_the_means_over_the_batches_of_training(project):
+    model, loader = model_and_loader()
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    neck = model.heads["projected"].neck
+    seen = []
+    watch = neck.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    take_statistics(model, loader)
+    watch.remove()
+    assert len(seen) == 2
+    torch.testing.assert_close(neck.running_mean, sum(x.mean(0) for x in seen) / 2)
+    torch.testing.assert_close(neck.running_var, sum(x.var(0) for x in seen) / 2)
+    after = model.state_dict()
+    for name, value in before.items():
+        is_statistic = "running" in name or "num_batches" in name
+        # The skeleton encoder is frozen, and so are its statistics.
+        if not is_statistic or name.startswith("skeleton."):
+            assert torch.equal(after[name], value), name
+    first = {name: x.clone() for name, x in after.items()}
+    take_statistics(model, loader)
+    assert all(torch.equal(x, first[name]) for name, x in model.state_dict().items())
+    assert not model.training
+    assert neck.momentum == 0.1
+
+
+def test_an_average_with_its_own_statistics_is_better_than_with_the_last_weights(
+    project, monkeypatch
+):
+    def loss(state: dict[str, torch.Tensor]) -> float:
+        model, loader = model_and_loader()
+        model.load_state_dict(state)
+        model.eval()
+        with torch.no_grad():
+            batches = [model.data_preprocessor(batch) for batch in loader]
+            return sum(model(**batch, mode="loss")["loss_id"].item() for batch in batches)
+
+    own = train()
+    monkeypatch.setattr(averaging, "take_statistics", lambda *_: None)
+    (project / OUTPUT).unlink()
+    last = train()
+    parameters = {name for name, _ in model_and_loader()[0].named_parameters()}
+    assert all(torch.equal(own[name], last[name]) for name in parameters)
+    print(loss(own), loss(last))
+    assert loss(own) < 0.9 * loss(last)
+
+
+@pytest.mark.parametrize("held_out", [0, 2])
+@pytest.mark.parametrize("epoch", [2, 6])
+def test_averaged_weights_survive_a_kill(project, monkeypatch, epoch, held_out):
+    knob = f"stage2.held_out={held_out}"
+    train(knob)
+    expected = (project / OUTPUT).read_bytes()
+    (project / OUTPUT).unlink()
+    save = ResumeHook.after_train_epoch
+
+    def die(hook, runner):
+        save(hook, runner)
+        if runner.epoch + 1 == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResumeHook, "after_train_epoch", die)
+    with pytest.raises(KeyboardInterrupt):
+        train(knob)
+    monkeypatch.setattr(ResumeHook, "after_train_epoch", save)
+    train(knob)
+    assert (project / OUTPUT).read_bytes() == expected

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,10 @@ def prototypes(model: Any, dataset: Any, batch_size: int) -> tuple[Tensor, Tenso
         inputs = model.data_preprocessor(batch)["inputs"]
         _, projected = model.frame_tokens(inputs)
         visual = masked_mean(projected[:, :, 0], inputs["frame_mask"])
-        features["visual"].append(F.normalize(visual, dim=-1))
+        features["visual"].append(unit(visual))
         if model.skeleton is not None:
             # A clip without a good skeleton has the feature zero, and moves no direction.
-            features["skeleton"].append(F.normalize(model.skeleton_feature(inputs), dim=-1))
+            features["skeleton"].append(unit(model.skeleton_feature(inputs)))
         one_hot.append(F.one_hot(batch["labels"].to(visual.device), model.classes).float())
     model.train(was_training)
     # A product, not a scattered sum: its order of additions is fixed on a GPU too. Lengths do not
@@ -178,7 +179,8 @@ class EpochLogHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the epoch's sums."""
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        # A batch without a skeleton has fewer terms.
+        self._counts: Counter[str] = Counter()
 
     def after_train_iter(
         self,
@@ -190,8 +192,9 @@ class EpochLogHook(Hook):
         """Add up; the sums stay on the device, since reading them would make a GPU wait."""
         for name, value in (outputs or {}).items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
-        self._count += 1
+            self._counts[name] += 1
         if time.monotonic() - self._last_line > LINE_EVERY_S:
+            check_finite(runner)
             done = runner.epoch + (batch_idx + 1) / len(runner.train_dataloader)
             self._line(runner, f"{done:.2f}", self._means(), runner.iter + 1)
 
@@ -206,12 +209,12 @@ class EpochLogHook(Hook):
         self._line(runner, str(runner.epoch + 1), numbers, runner.iter)
 
     def _means(self) -> dict[str, float]:
-        return {name: float(value) / self._count for name, value in self._sums.items()}
+        return {name: float(value) / self._counts[name] for name, value in self._sums.items()}
 
     def _line(self, runner: Runner, epoch: str, numbers: dict[str, float], done: int) -> None:
+        self._last_line = time.monotonic()
         if not is_main_process():
             return
-        self._last_line = time.monotonic()
         rate = (done - self._first_iter) / (self._last_line - self._started)
         left = console.duration((runner.max_iters - done) / rate)
         parts = [f"epoch {epoch}/{runner.max_epochs}"]

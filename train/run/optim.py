@@ -30,6 +30,9 @@ class AutocastOptimWrapper(OptimWrapper):
     Args:
         precision: `float16` also scales the loss, against gradients that underflow.
         **kwargs: As for OptimWrapper: optimizer, accumulative_counts, clip_grad.
+
+    Attributes:
+        largest_gradient: Of the last update, scaled as it came: one number on the device.
     """
 
     def __init__(self, precision: Precision = "float32", **kwargs: Any) -> None:
@@ -52,6 +55,13 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def step(self, **kwargs: Any) -> None:
         """Clip the true gradients and update, unless a scaled gradient overflowed."""
+        gradients = [
+            one.grad
+            for group in self.optimizer.param_groups
+            for one in group["params"]
+            if one.grad is not None
+        ]
+        self.largest_gradient = torch.nn.utils.get_total_norm(gradients, float("inf"))
         if self.clip_grad_kwargs:
             self.scaler.unscale_(self.optimizer)
             self._clip_grad()

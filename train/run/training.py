@@ -23,6 +23,7 @@ from pipeline.errors import PipelineError
 from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
 from train.registry import DATASETS
+from train.run.finite import check_weights
 from train.run.hooks import latest_checkpoint, result
 from train.run.processes import runner_settings, world
 from train.weights.checkpoint import load, save
@@ -111,11 +112,14 @@ class Training:
             # ones, as they look at their data.
             model.visual.compile()
         runner.train()
+        # Its workers would stay until Python happens to collect them, and then take ten seconds.
+        runner.train_dataloader._iterator = None
         if not is_main_process():
             return
         model = result(runner)
         runner.visualizer.close()
         epoch = self._take_best(model, runner)
+        check_weights(model, self.stage.name)
         self._publish_report(model, runner)
         save(
             self.output, model, {"about": about | {"epoch": epoch, "fingerprint": self.fingerprint}}
@@ -170,6 +174,7 @@ class Training:
             "custom_hooks": [
                 *config.get("custom_hooks", []),
                 {"type": "SeedHook"},
+                {"type": "FiniteHook", "section": self.stage.name},
                 {"type": "EpochLogHook"},
             ],
             "visualizer": {

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.errors import PipelineError
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss
+from train.parts.precision import in_float32, unit
 from train.registry import MODELS
 
 Inputs = Mapping[str, Tensor]

@@ -11,6 +11,7 @@ from train.models.base import Head, Inputs, Modality, ReidModel, has_skeleton
 from train.parts.attention import masked_mean
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss, LogitScale
+from train.parts.precision import cosine_distance, unit
 from train.parts.prototypes import prototype_logits
 from train.registry import MODELS
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.parts.attention import masked_mean
+from train.parts.precision import in_float32, unit
 from train.registry import MODELS
 
 

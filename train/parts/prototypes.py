@@ -4,10 +4,10 @@ After CSIP-ReID (arXiv 2511.13150, section 3.3).
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.parts.attention import Attention
+from train.parts.precision import in_float32, unit
 from train.registry import MODELS
 
 

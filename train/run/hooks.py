@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader
 
 from pipeline import console, paths
 from train.parts.attention import masked_mean
+from train.parts.precision import unit
+from train.run.finite import check_finite
 from train.registry import HOOKS
 from train.weights.checkpoint import load, load_part
 

@@ -10,7 +10,7 @@ import yaml
 
 from evaluate import embed
 from evaluate.distances import CosineDistances
-from evaluate.score import run as score
+from evaluate.score import __main__ as score
 from evaluate.score.features import read_features
 from pipeline.params.config import merge
 from pipeline.ranking import cmc_and_map

@@ -4,17 +4,25 @@ Follows "Re-ranking Person Re-identification with k-reciprocal Encoding" (Zhong 
 sections 3.2-3.4) and its published code where the paper leaves a choice open. That code keeps
 several dense matrices over all pairs; here only neighbours are kept, so memory grows with the
 number of tracklets and the `(N, M)` result.
+
+One thing is decided otherwise. Rows with the same features (a query that is in the gallery too) are
+one row that counts several times: all of them are neighbours, or none. Rows are sorted by their
+features, distances are exact (`evaluate.distances`), and other ties go by that order. So neither
+the order of the gallery nor the number of threads changes a bit of the result.
 """
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from evaluate.distances import on_grid, smallest
 from pipeline.errors import PipelineError
 from pipeline.ranking import ranges
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+    from torch import Tensor
 
 BLOCK_ROWS = 512
 
@@ -31,8 +39,7 @@ def rerank(
     """Return re-ranked distances: Jaccard distance of neighbourhoods, mixed with the original.
 
     The original distance is the squared Euclidean one, divided by each query's largest. Pass
-    L2-normalised features for the cosine ranking. Neighbours at equal distance count in order,
-    queries before gallery.
+    L2-normalised features for the cosine ranking.
 
     Args:
         query: `(N, C)` features.
@@ -49,29 +56,35 @@ def rerank(
     Raises:
         PipelineError: If it would not fit in memory.
     """
-    features = np.concatenate([query, gallery]).astype(np.float32, copy=False)
-    total = len(features)
+    total = len(query) + len(gallery)
     k1, k2 = min(k1, total - 1), min(k2, total)
-    _check_memory(memory_limit, len(query), *gallery.shape, k1)
-    neighbours, largest, original = _neighbours(features, len(query), k1 + 1, device)
-    encoding = _encode(features, neighbours, largest, k1)
+    _check_memory(memory_limit, len(query), *gallery.shape, k1, k2)
+    features, row_of, copies = _distinct(on_grid(np.concatenate([query, gallery])))
+    asked, ranked = row_of[: len(query)], row_of[len(query) :]
+    found = _neighbours(features, asked, ranked, max(k1 + 1, k2), device)
+    # How many tracklets are nearer than a neighbour.
+    nearer = np.cumsum(copies[found.rows], axis=1) - copies[found.rows]
+    encoding = _encode(features, copies, found, nearer, k1)
     if k2 > 1:
-        encoding = _links(neighbours[:, :k2], 1 / k2) @ encoding
-    return _mix(encoding, original, lambda_)
+        near = (_links(found.rows, nearer < k2) * copies).tocsr()
+        encoding = (near / near.sum(axis=1)[:, None]).tocsr() @ encoding
+    return _mix(encoding, asked, ranked, found.original, lambda_)
 
 
-def memory_bytes(queries: int, gallery: int, channels: int, k1: int = 20) -> int:
+def memory_bytes(queries: int, gallery: int, channels: int, k1: int = 20, k2: int = 6) -> int:
     """Estimate the peak memory of `rerank` from above."""
     total = queries + gallery
-    features = 3 * total * channels * 4
-    block = 3 * BLOCK_ROWS * total * 4
+    features = 5 * total * channels * 8
+    block = 3 * BLOCK_ROWS * total * 8
     # Entries of the encoding: measured are about 2 k1 a row, here eight times that, held twice.
-    sparse = total * k1 * 16 * 12 * 2
+    sparse = total * k1 * 2 * max(8, k2) * 12 * 2
     return features + block + sparse + 3 * queries * gallery * 4
 
 
-def _check_memory(limit: int | None, queries: int, gallery: int, channels: int, k1: int) -> None:
-    need = memory_bytes(queries, gallery, channels, k1)
+def _check_memory(
+    limit: int | None, queries: int, gallery: int, channels: int, k1: int, k2: int
+) -> None:
+    need = memory_bytes(queries, gallery, channels, k1, k2)
     limit = _available_bytes() if limit is None else limit
     if need > limit:
         raise PipelineError(
@@ -87,81 +100,120 @@ def _available_bytes() -> int:
     return psutil.virtual_memory().available
 
 
-def _neighbours(
-    features: np.ndarray, queries: int, count: int, device: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Search the nearest rows of every row, itself included.
+class _Neighbours(NamedTuple):
+    """What the search of the `U` distinct rows found.
 
-    Returns:
-        Indices `(N + M, count)` by distance, the largest distance of every row, and the
-        distances `(N, M)` of the queries divided by their largest.
+    Attributes:
+        rows: The nearest rows `(U, K)` of each, itself first.
+        largest: The largest distance `(U,)` of each.
+        original: Distances `(N, M)` of queries and gallery, divided by the query's largest.
+    """
+
+    rows: np.ndarray
+    largest: np.ndarray
+    original: np.ndarray
+
+
+def _distinct(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct rows, sorted; which of them each row is; how often each one occurs."""
+    as_bytes = features.view(f"V{features.shape[1] * features.itemsize}")[:, 0]
+    _, first, row_of, copies = np.unique(
+        as_bytes, return_index=True, return_inverse=True, return_counts=True
+    )
+    return features[first], row_of, copies.astype(np.float32)
+
+
+def _neighbours(
+    features: np.ndarray, asked: np.ndarray, ranked: np.ndarray, count: int, device: str
+) -> _Neighbours:
+    """Search the nearest of the distinct rows for each of them.
+
+    Args:
+        features: `(U, C)`.
+        asked: Which row each of the `N` queries is.
+        ranked: Which row each of the `M` gallery tracklets is.
+        count: How many to find, if there are as many.
+        device: Where to search.
     """
     import torch
 
     # One product gives |a - b|^2: [-2a, |a|^2, 1] . [b, 1, |b|^2].
     squares = np.einsum("nc,nc->n", features, features)[:, None]
     ones = np.ones_like(squares)
-    left = np.concatenate([-2 * features, squares, ones], axis=1)
-    right = np.concatenate([features, ones, squares], axis=1)
-    multiply = np.matmul
+    right = np.concatenate([features, ones, squares], axis=1).T
+    multiply, on_device = np.matmul, np.asarray
     if device != "cpu":
-        left, right = torch.from_numpy(left).to(device), torch.from_numpy(right).to(device)
-        multiply = torch.matmul
-    found, largest = [], []
-    original = np.empty((queries, len(features) - queries), dtype=np.float32)
-    for start in range(0, len(left), BLOCK_ROWS):
+        multiply, on_device = torch.matmul, partial(torch.as_tensor, device=device)
+    right, count = on_device(right), min(count, len(features))
+    rows, largest = [], []
+    original = np.empty((len(asked), len(ranked)), dtype=np.float32)
+    for start in range(0, len(features), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        left = np.concatenate([-2 * features[part], squares[part], ones[part]], axis=1)
         # NumPy's product is the faster one on the CPU, torch's selection of the smallest is.
-        block = torch.as_tensor(multiply(left[start : start + BLOCK_ROWS], right.T))
-        values, indices = block.topk(count, largest=False)
-        values, indices = values.clamp_(min=0).cpu().numpy(), indices.cpu().numpy()
-        order = np.lexsort((indices, values))
-        found.append(np.take_along_axis(indices, order, axis=1).astype(np.int32))
-        largest.append(block.amax(dim=1).clamp(min=torch.finfo(block.dtype).tiny).cpu().numpy())
-        if start < queries:
-            mine = block[: queries - start, queries:].clamp(min=0).cpu().numpy()
-            scale = largest[-1][: len(mine), None]
-            np.divide(mine, scale, out=original[start : start + len(mine)])
-    return np.concatenate(found), np.concatenate(largest), original
+        block = torch.as_tensor(multiply(on_device(left), right))
+        rows.append(_nearest(block, count))
+        largest.append(block.amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny).cpu().numpy())
+        mine = np.flatnonzero((asked >= start) & (asked < start + len(block)))
+        own = asked[mine] - start
+        scaled = block.cpu().numpy()[own] / largest[-1][own, None]
+        original[mine] = scaled.astype(np.float32)[:, ranked]
+    return _Neighbours(np.concatenate(rows), np.concatenate(largest), original)
 
 
-def _links(indices: np.ndarray, weight: float) -> "csr_array":
-    """Return a sparse `(N, N)` matrix with `weight` at `indices` `(N, K)` of every row."""
+def _nearest(block: "Tensor", count: int) -> np.ndarray:
+    """Return the indices `(B, count)` of the smallest values of each row, ties by index."""
+    # One more than wanted shows whether the border falls between equals.
+    values, indices = block.topk(min(count + 1, block.shape[1]), largest=False)
+    values, indices = values.cpu().numpy(), indices.cpu().numpy()
+    order = np.lexsort((indices, values))[:, :count]
+    found = np.take_along_axis(indices, order, axis=1).astype(np.int32)
+    nearest = np.take_along_axis(values, order, axis=1)
+    for row in np.flatnonzero(nearest[:, -1] == values.max(axis=1)):
+        found[row] = smallest(block[row].cpu().numpy(), count)
+    return found
+
+
+def _links(rows: np.ndarray, kept: np.ndarray) -> "csr_array":
+    """Return a sparse `(U, U)` matrix with 1 at those `rows` `(U, K)` that are `kept`."""
     from scipy.sparse import csr_array
 
-    rows, per_row = indices.shape
-    data = np.full(indices.size, weight, dtype=np.float32)
-    starts = np.arange(rows + 1) * per_row
-    return csr_array((data, indices.ravel(), starts), shape=(rows, rows))
+    starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    data = np.ones(starts[-1], dtype=np.float32)
+    return csr_array((data, rows[kept], starts), shape=(len(rows), len(rows)))
 
 
-def _reciprocal(neighbours: np.ndarray) -> "csr_array":
+def _reciprocal(rows: np.ndarray, kept: np.ndarray) -> "csr_array":
     """Return 1 where two rows are among each other's neighbours."""
-    links = _links(neighbours, 1)
+    links = _links(rows, kept)
     return links.multiply(links.T).tocsr()
 
 
 def _encode(
-    features: np.ndarray, neighbours: np.ndarray, largest: np.ndarray, k1: int
+    features: np.ndarray, copies: np.ndarray, found: _Neighbours, nearer: np.ndarray, k1: int
 ) -> "csr_array":
-    """Weigh every row's reciprocal neighbours and, where they agree, those of its neighbours."""
-    near = _reciprocal(neighbours)
-    nearer = _reciprocal(neighbours[:, : round(k1 / 2) + 1])
+    """Weigh every row's reciprocal neighbours and, where they agree, those of its neighbours.
+
+    An entry is the weight of all copies of a row together; those of a row add up to 1.
+    """
+    near = _reciprocal(found.rows, nearer <= k1)
+    half = _reciprocal(found.rows, nearer <= round(k1 / 2))
     # A neighbour brings its own half-size neighbourhood if two thirds of it are shared.
-    shared = (near @ nearer).multiply(near).tocsr()
-    size = np.diff(nearer.indptr)
+    shared = ((near * copies).tocsr() @ half).multiply(near).tocsr()
+    size = half @ copies
     shared.data = (3 * shared.data > 2 * size[shared.indices]).astype(np.float32)
     shared.eliminate_zeros()
-    encoding = (near + shared @ nearer).tocsr()
-    row = np.repeat(np.arange(len(features)), np.diff(encoding.indptr))
-    distance = _pair_distances(features, row, encoding.indices) / largest[row]
-    weight = np.exp(-distance)
+    encoding = (near + shared @ half).tocsr()
+    row, column = np.repeat(np.arange(len(features)), np.diff(encoding.indptr)), encoding.indices
+    distance = _pair_distances(features, row, column) / found.largest[row]
+    weight = copies[column] * np.exp(-distance)
     encoding.data = (weight / np.bincount(row, weight)[row]).astype(np.float32)
     return encoding
 
 
 def _pair_distances(features: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the squared Euclidean distances of listed pairs of rows."""
-    distances = np.empty(len(first), dtype=np.float32)
+    distances = np.empty(len(first))
     for start in range(0, len(first), 8192):
         pairs = slice(start, start + 8192)
         difference = features[first[pairs]]
@@ -170,18 +222,23 @@ def _pair_distances(features: np.ndarray, first: np.ndarray, second: np.ndarray)
     return distances
 
 
-def _mix(encoding: "csr_array", original: np.ndarray, lambda_: float) -> np.ndarray:
+def _mix(
+    encoding: "csr_array",
+    asked: np.ndarray,
+    ranked: np.ndarray,
+    original: np.ndarray,
+    lambda_: float,
+) -> np.ndarray:
     """Mix the Jaccard distance of the encodings into the original `(N, M)` distances, in place."""
-    queries, rows = original.shape
-    gallery = encoding[queries:].tocsc()
-    lengths = np.diff(gallery.indptr)
-    for i in range(queries):
-        mine = slice(encoding.indptr[i], encoding.indptr[i + 1])
+    by_column = encoding.tocsc()
+    lengths = np.diff(by_column.indptr)
+    for i, row in enumerate(asked):
+        mine = slice(encoding.indptr[row], encoding.indptr[row + 1])
         columns = encoding.indices[mine]
         repeats = lengths[columns]
-        entries = ranges(gallery.indptr[columns], repeats)
-        smaller = np.minimum(np.repeat(encoding.data[mine], repeats), gallery.data[entries])
-        shared = np.bincount(gallery.indices[entries], smaller, rows)
+        entries = ranges(by_column.indptr[columns], repeats)
+        smaller = np.minimum(np.repeat(encoding.data[mine], repeats), by_column.data[entries])
+        shared = np.bincount(by_column.indices[entries], smaller, len(lengths))[ranked]
         # Encodings sum to 1, so their union is 2 minus what they share.
         original[i] = lambda_ * original[i] + (1 - lambda_) * (1 - shared / (2 - shared))
     return original

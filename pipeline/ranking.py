@@ -4,7 +4,9 @@ The rules are those of Market-1501 (Zheng et al., ICCV 2015, section 5) and MARS
 ECCV 2016, section 5); docs/protocol.md states each with its source.
 """
 
+import math
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -32,23 +34,27 @@ class Distances(Protocol):
 
 @dataclass(frozen=True)
 class Ids:
-    """Person, camera and (optionally) clothes ids, one of each per tracklet.
+    """Person, camera and (optionally) clothes and name, one of each per tracklet.
 
-    Person -1 marks junk, which is never ranked; person 0 marks distractors, which are.
+    Person -1 marks junk, which is never ranked; person 0 marks distractors, which are. A query is
+    never ranked for itself: that is the gallery tracklet of its name.
     """
 
     pid: np.ndarray
     camid: np.ndarray
     clothes: np.ndarray | None = None
+    tracklet: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Turn lists into arrays and refuse columns of different lengths."""
-        for name in ("pid", "camid", "clothes"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, np.asarray(getattr(self, name)))
-        lengths = {name: len(column) for name, column in vars(self).items() if column is not None}
+        for name, column in self._columns().items():
+            object.__setattr__(self, name, np.asarray(column))
+        lengths = {name: len(column) for name, column in self._columns().items()}
         if len(set(lengths.values())) > 1:
             raise PipelineError(f"Every tracklet needs one pid, one camid: lengths are {lengths}.")
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {name: column for name, column in vars(self).items() if column is not None}
 
     def __len__(self) -> int:
         """Return the number of tracklets."""
@@ -56,8 +62,7 @@ class Ids:
 
     def __getitem__(self, keep: np.ndarray | slice) -> "Ids":
         """Return the ids of some tracklets."""
-        clothes = None if self.clothes is None else self.clothes[keep]
-        return Ids(self.pid[keep], self.camid[keep], clothes)
+        return Ids(**{name: column[keep] for name, column in self._columns().items()})
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,19 @@ class Retrieval:
     @property
     def mean_ap(self) -> float:
         """Mean of the standard average precision over the scored queries."""
-        return float(np.nanmean(self.ap))
+        return self._mean(self.ap)
+
+    def _mean(self, values: np.ndarray) -> float:
+        # The order of the queries changes no bit of such a sum.
+        return math.fsum(values[self.scored]) / int(self.scored.sum())
 
     def summary(self, ranks: tuple[int, ...] = (1, 5, 10, 20)) -> dict[str, float | int]:
         """Return the numbers that papers print, as fractions, and what they count."""
-        rank_values = {
-            f"rank{k}": float(np.nanmean(self.first_rank <= k, where=self.scored)) for k in ranks
-        }
+        rank_values = {f"rank{k}": self._mean(self.first_rank <= k) for k in ranks}
         return {
             "mAP": self.mean_ap,
-            "mAP_trapezoid": float(np.nanmean(self.ap_trapezoid)),
-            "mINP": float(np.nanmean(self.inp)),
+            "mAP_trapezoid": self._mean(self.ap_trapezoid),
+            "mINP": self._mean(self.inp),
             **rank_values,
             "queries_scored": int(self.scored.sum()),
             "queries": len(self.ap),
@@ -104,17 +111,18 @@ def cmc_and_map(
     max_rank: int = 20,
     clothes_rule: ClothesRule = "general",
     same_camera_counts: bool = False,
-    block_rows: int = 256,
+    block_rows: int = 128,
 ) -> Retrieval:
     """Rank the gallery for every query and average over the valid queries.
 
     A gallery tracklet of the same person *and the same camera* as the query is dropped from that
-    query's ranking, as in the Market-1501 and MARS protocols; so is junk (person -1).
-    Distractors (person 0) stay. A query left without any match is not scored.
-    Memory is a few blocks of rows, whatever the number of queries.
+    query's ranking, as in the Market-1501 and MARS protocols; so are the query itself and junk
+    (person -1). Distractors (person 0) stay. A query left without any match is not scored.
+    Where distances are equal, matches come last: a tie wins nothing, and no order of the gallery
+    changes a number. Memory is a few blocks of rows, whatever the number of queries.
 
     Args:
-        dist: `(N, M)`, smaller is closer. Ties are broken by gallery order.
+        dist: `(N, M)`, smaller is closer.
         query: Ids of the `N` queries.
         gallery: Ids of the `M` gallery tracklets.
         max_rank: Length of the CMC curve.
@@ -133,6 +141,29 @@ def cmc_and_map(
     >>> r.cmc[:2].tolist(), round(r.mean_ap, 2)
     ([0.0, 1.0], 0.5)
     """
+    ranks = list(
+        map_queries(_ranks, dist, query, gallery, clothes_rule, same_camera_counts, block_rows)
+    )
+    row = np.repeat(np.arange(len(query)), [len(own) for own in ranks])
+    ranked = int(np.count_nonzero(gallery.pid != JUNK))
+    return _average(row, np.concatenate(ranks), len(query), ranked, max_rank)
+
+
+def map_queries(
+    work: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    dist: Distances,
+    query: Ids,
+    gallery: Ids,
+    clothes_rule: ClothesRule = "general",
+    same_camera_counts: bool = False,
+    block_rows: int = 128,
+) -> Iterator[np.ndarray]:
+    """Call `work(values, matches, removed)` for every query, and yield what it returns.
+
+    It is given the query's distances to the gallery without junk, which it may overwrite, the
+    indices of matches in them, and of what the rules leave out. Arguments and errors are those of
+    `cmc_and_map`.
+    """
     _check(dist, query, gallery, clothes_rule)
     kept_columns = np.flatnonzero(gallery.pid != JUNK)
     gallery = gallery[kept_columns]
@@ -141,20 +172,19 @@ def cmc_and_map(
         raise NoMatchError("No query has a match in another camera: there is nothing to score.")
     bounds = np.searchsorted(row, np.arange(len(query) + 1))
 
-    def ranks_of(start: int) -> list[np.ndarray]:
+    def of_block(start: int) -> list[np.ndarray]:
         block = _block(dist, slice(start, start + block_rows))
-        ranks = []
+        found = []
         for i, values in enumerate(block, start):
             mine = slice(bounds[i], bounds[i + 1])
-            kept = values[kept_columns]
-            ranks.append(_ranks(kept, column[mine][is_match[mine]], column[mine][~is_match[mine]]))
-        return ranks
+            own, counts = column[mine], is_match[mine]
+            found.append(work(values[kept_columns], own[counts], own[~counts]))
+        return found
 
     # Threads, because sorting releases the interpreter lock: one block of rows each.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        blocks = pool.map(ranks_of, range(0, len(query), block_rows))
-        ranks = np.concatenate([ranks for block in blocks for ranks in block])
-    return _average(row[is_match], ranks, len(query), len(gallery), max_rank)
+        for found in pool.map(of_block, range(0, len(query), block_rows)):
+            yield from found
 
 
 def same_person(
@@ -178,6 +208,8 @@ def same_person(
     is_match = gallery.pid[column] != JUNK
     if not same_camera_counts:
         is_match &= query.camid[row] != gallery.camid[column]
+    if query.tracklet is not None and gallery.tracklet is not None:
+        is_match &= query.tracklet[row] != gallery.tracklet[column]
     if clothes_rule != "general":
         same_clothes = query.clothes[row] == gallery.clothes[column]
         is_match &= same_clothes if clothes_rule == "same" else ~same_clothes
@@ -218,20 +250,16 @@ def _block(dist: Distances, rows: slice) -> np.ndarray:
 def _ranks(values: np.ndarray, matches: np.ndarray, removed: np.ndarray) -> np.ndarray:
     """Return the sorted 1-based ranks of `matches` when `removed` are taken out of `values`.
 
-    Only values are sorted: sorting indices costs several times as much, and the rank of a value
-    is its place among the sorted values unless there are ties. `values` is overwritten.
+    Only values are sorted: sorting indices costs several times as much. `values` is overwritten.
     """
     if not len(matches):
         return matches
     values[removed] = np.inf
-    found = values[matches]
+    found = np.sort(values[matches])
     # What is farther than the last match changes no rank.
-    ordered = np.sort(values[values <= found.max()])
-    before = np.searchsorted(ordered, found, side="left")
-    equal = np.searchsorted(ordered, found, side="right") - before
-    for j in np.flatnonzero(equal > 1):
-        before[j] += np.count_nonzero(values[: matches[j]] == found[j])
-    return np.sort(before) + 1
+    ordered = np.sort(values[values <= found[-1]])
+    others = np.searchsorted(ordered, found, "right") - np.searchsorted(found, found, "right")
+    return others + np.arange(1, len(found) + 1)
 
 
 def _average(

@@ -141,7 +141,7 @@ def _validation(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "val_dataloader": loader,
         "val_cfg": {"type": "ValLoop"},
-        "val_evaluator": {"type": "Evaluator", "metrics": {"type": "RetrievalMetric"}},
+        "val_evaluator": {"type": "Evaluator", "metrics": metric},
     }
 
 

@@ -20,7 +20,6 @@ REQUIRED = ("tracklet", "pid", "camid", "split")
 class Features:
     """Tracklets with ids and named features `(N, C)`, in the order of the table."""
 
-    tracklet: np.ndarray
     split: np.ndarray
     ids: Ids
     trial: np.ndarray
@@ -28,14 +27,17 @@ class Features:
 
     def __len__(self) -> int:
         """Return the number of tracklets."""
-        return len(self.tracklet)
+        return len(self.ids)
+
+    @property
+    def tracklet(self) -> np.ndarray:
+        """Names of the tracklets."""
+        return self.ids.tracklet
 
     def __getitem__(self, keep: np.ndarray | slice) -> "Features":
         """Return some tracklets."""
         values = {name: value[keep] for name, value in self.values.items()}
-        return Features(
-            self.tracklet[keep], self.split[keep], self.ids[keep], self.trial[keep], values
-        )
+        return Features(self.split[keep], self.ids[keep], self.trial[keep], values)
 
     def trials(self) -> Iterator[tuple[int, "Features"]]:
         """Yield the number and the tracklets of each random split; 0 and all if there is one."""
@@ -80,9 +82,13 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
     trial = _ints(table, "trial") if _complete(table, "trial") else np.zeros(len(table), np.int64)
     clothes = _ints(table, "clothes") if _complete(table, "clothes") else None
     found = Features(
-        tracklet=table["tracklet"].to_numpy().astype(object),
         split=table["split"].to_numpy().astype(object),
-        ids=Ids(_ints(table, "pid"), _ints(table, "camid"), clothes),
+        ids=Ids(
+            _ints(table, "pid"),
+            _ints(table, "camid"),
+            clothes,
+            table["tracklet"].to_numpy().astype(object),
+        ),
         trial=trial,
         values={column: _matrix(table, column, name) for column in columns},
     )

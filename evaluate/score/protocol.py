@@ -7,7 +7,7 @@ import numpy as np
 from evaluate.distances import CosineDistances
 from evaluate.score.features import Features
 from pipeline.errors import PipelineError
-from pipeline.ranking import ClothesRule, Distances, Retrieval, cmc_and_map
+from pipeline.ranking import ClothesRule, Distances, Ids, Retrieval, cmc_and_map
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Rules:
     """How a dataset is scored.
 
     Attributes:
-        gallery_includes_queries: Rank the queries too; their own camera is left out as ever.
+        gallery_includes_queries: Rank the queries too, each for all others.
         same_camera_counts: Rank the query's person in the query's own camera.
         is_official: Whether these are the rules of the dataset's authors.
         both_ways: Score the search of the queries for the gallery's tracklets too.
@@ -62,8 +62,9 @@ class Search:
         own_camera = "ranked" if self.rules.same_camera_counts else "left out"
         return (
             f"{'official' if self.rules.is_official else 'chosen'} rules: queries {queries_are} "
-            f"the gallery, same person and camera {own_camera}, junk left out, distractors "
-            f"ranked, ties in gallery order{f', mean of {trials} splits' if trials > 1 else ''}"
+            f"the gallery, same person and camera {own_camera}, the query itself and junk left "
+            "out, distractors ranked, matches last among equals"
+            f"{f', mean of {trials} splits' if trials > 1 else ''}"
         )
 
 
@@ -79,7 +80,8 @@ def make_search(features: Features, rules: Rules, limit: int = 0) -> Search:
         limit: Score the first queries only; 0 for all.
 
     Raises:
-        PipelineError: If only some of the queries are listed as gallery tracklets.
+        PipelineError: If only some of the queries are listed as gallery tracklets, or one of them
+            as another person or in another camera.
     """
     is_query = features.split == "query"
     query, gallery = features[is_query], features[~is_query]
@@ -88,8 +90,19 @@ def make_search(features: Features, rules: Rules, limit: int = 0) -> Search:
         raise PipelineError(
             f"{listed.sum()} of {len(query)} queries are also gallery tracklets. List all or none."
         )
+    _check_listed(query.ids, gallery.ids[listed])
     if rules.gallery_includes_queries and not listed.any():
         gallery = features[np.concatenate([np.flatnonzero(is_query), np.flatnonzero(~is_query)])]
     if not rules.gallery_includes_queries:
         gallery = gallery[~listed]
     return Search(query[slice(limit or None)], gallery, rules)
+
+
+def _check_listed(query: Ids, listed: Ids) -> None:
+    known = {name: own for name, *own in zip(query.tracklet, query.pid, query.camid, strict=True)}
+    for name, pid, camid in zip(listed.tracklet, listed.pid, listed.camid, strict=True):
+        if known[name] != [pid, camid]:
+            raise PipelineError(
+                f"{name} is a query of person {known[name][0]} in camera {known[name][1]}, and a "
+                f"gallery tracklet of person {pid} in camera {camid}. Give each its own name."
+            )

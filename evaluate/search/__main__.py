@@ -48,6 +48,8 @@ def main(
     stage = start("search", dataset, overrides, 0, False, verbose, quiet)
     if add and not gallery:
         raise PipelineError("--add needs a file to add to. Give --gallery FILE.parquet")
+    from dataclasses import replace
+
     from evaluate.ranked import Album
     from evaluate.search.gallery import Entry, Gallery
     from pipeline.lock import locked
@@ -57,6 +59,8 @@ def main(
     if gallery is None:
         _show(Gallery.of_dataset(stage), entry, top, picture)
         return
+    # In another gallery it is known by the name it is given here.
+    entry = replace(entry, own="")
     model, album = _model(stage), Album.of_dataset(dataset)
     if not add:
         _show(Gallery.read(gallery, model, album), entry, top, picture)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluate.distances import normalised
+from evaluate.distances import normalised, smallest
 from evaluate.ranked import Album
 from pipeline import paths, schema
 from pipeline.errors import PipelineError, did_you_mean
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Entry:
     """One tracklet: what it is called, who it is, how it is described, what it looks like.
 
-    `pid` is 0 where nobody knows; `frame` is an RGB picture.
+    `pid` is 0 where nobody knows; `frame` is an RGB picture; `own` is its name in the gallery that
+    it came from and that is searched, if there is one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Entry:
     camid: int = 0
     feature: np.ndarray | None = None
     frame: np.ndarray | None = None
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,12 @@ class Gallery:
         pid, camid = (self.table[key][row].as_py() for key in ("pid", "camid"))
         stored = self.table["jpeg"][row].as_py() if "jpeg" in self.table.column_names else None
         frame = decode(stored) if stored else self.album.portrait(name)[0]
-        return Entry(name, pid, camid, self._features[row], frame)
+        return Entry(name, pid, camid, self._features[row], frame, own=name)
 
     def nearest(self, query: Entry, count: int) -> list[tuple[int, float]]:
         """Return rows and cosine distances of the nearest tracklets, without the query itself.
+
+        Of those that are equally near, the first by name comes first.
 
         Raises:
             PipelineError: If the features have another length.
@@ -143,15 +147,12 @@ class Gallery:
                 f"the query has {feature.size} numbers and the gallery {self._features.shape[1]}: "
                 "they were made by different models"
             )
-        # Rounding takes the distance of equal features below zero.
-        dist = np.maximum(1 - self._features @ feature, 0)
-        dist[[name == query.name for name in self._names]] = np.inf
-        count = min(count, int(np.isfinite(dist).sum()))
-        if not count:
-            return []
-        # All that are as near as the last one: among equals the earlier row comes first.
-        near = np.flatnonzero(dist <= np.partition(dist, count - 1)[count - 1])
-        order = near[np.argsort(dist[near], kind="stable")][:count]
+        # The grid takes the distance of equal features below zero.
+        dist = np.maximum(1 - self._features @ feature, 0).astype(np.float32)
+        names = np.array(self._names)
+        is_other = names != (query.own or query.name)
+        dist[~is_other] = np.inf
+        order = smallest(dist, min(count, int(is_other.sum())), names)
         return [(int(row), float(dist[row])) for row in order]
 
     def add(self, entry: Entry) -> "Gallery":

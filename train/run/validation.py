@@ -14,13 +14,21 @@ from train.registry import METRICS
 
 @METRICS.register_module()
 class RetrievalMetric(BaseMetric):
-    """Rank all tracklets for each of them, and average.
+    """Rank all tracklets for each of them, itself left out, and average.
 
-    The tracklet itself is of its own camera, so the usual rule drops it. The model describes
-    clips by `(C,)` features; the labels of a batch are positions in the data set's `metainfo`.
+    The model describes clips by `(C,)` features; the labels of a batch are positions in the data
+    set's `metainfo`.
+
+    Args:
+        same_camera_counts: Whether the dataset's rules rank a person in its own camera.
     """
 
     default_prefix = None
+
+    def __init__(self, same_camera_counts: bool = False) -> None:
+        """Keep the rule."""
+        super().__init__()
+        self.same_camera_counts = same_camera_counts
 
     def process(self, data_batch: dict[str, Any], data_samples: Sequence[Tensor]) -> None:
         """Keep the features of a batch."""
@@ -31,6 +39,8 @@ class RetrievalMetric(BaseMetric):
         """Return mAP and rank-1."""
         results = sorted(results, key=lambda result: result[0])
         features = np.stack([feature for _, feature in results])
-        ids = Ids(self.dataset_meta["pid"], self.dataset_meta["camid"])
-        scores = cmc_and_map(CosineDistances(features, features), ids, ids).summary()
+        names = np.arange(len(features))
+        ids = Ids(self.dataset_meta["pid"], self.dataset_meta["camid"], tracklet=names)
+        dist = CosineDistances(features, features)
+        scores = cmc_and_map(dist, ids, ids, same_camera_counts=self.same_camera_counts).summary()
         return {"mAP": scores["mAP"], "rank1": scores["rank1"]}

@@ -121,6 +121,11 @@ def test_a_tracklet_is_shown_with_its_ranking(stage: Stage, capsys):
     assert cv2.imread("work/search/0001C1T0001.png") is not None
 
 
+def test_a_renamed_tracklet_does_not_find_itself(stage: Stage, capsys):
+    search.main("fake", "0001C1T0001", name="somebody", top=30)
+    assert "0001C1T0001" not in capsys.readouterr().out
+
+
 def test_attention_is_drawn_on_every_frame(stage: Stage):
     from evaluate import attention
 
@@ -224,7 +229,7 @@ def test_a_name_stands_for_one_tracklet(stage: Stage):
 def gallery_of(features: np.ndarray) -> Gallery:
     table = pa.table(
         {
-            "tracklet": [str(i) for i in range(len(features))],
+            "tracklet": [f"{i:05}" for i in range(len(features))],
             "feature": pa.FixedSizeListArray.from_arrays(features.ravel(), features.shape[1]),
         }
     )
@@ -243,7 +248,7 @@ def test_nearest_of_a_large_gallery_are_exact():
 
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=60), st.integers(0, 7), st.integers(1, 70))
-def test_of_equally_near_tracklets_the_earlier_come_first(kinds, query, count):
+def test_of_equally_near_tracklets_the_first_by_name_come_first(kinds, query, count):
     # Vectors of length one whose products are exact, many of them equal.
     signs = 1 - 2 * ((np.arange(8)[:, None] >> np.arange(3)) & 1)
     vectors = np.concatenate([0.5 * signs, np.full((8, 1), 0.5)], axis=1).astype(np.float32)
@@ -251,6 +256,9 @@ def test_of_equally_near_tracklets_the_earlier_come_first(kinds, query, count):
     expected = np.argsort(1 - vectors[kinds] @ vectors[query], kind="stable")[:count]
     found = known.nearest(Entry("new", feature=vectors[query]), count)
     assert [row for row, _ in found] == expected.tolist()
+    turned = Gallery(known.table.take(np.arange(len(kinds))[::-1]), "", None)
+    again = turned.nearest(Entry("new", feature=vectors[query]), count)
+    assert [(len(kinds) - 1 - row, distance) for row, distance in again] == found
 
 
 def no_video() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from evaluate.distances import smallest
 from pipeline.ranking import (
     JUNK,
     Distances,
@@ -59,6 +60,8 @@ def nearest(
 ) -> list[dict[str, np.ndarray]]:
     """List the first gallery tracklets of every query, those that are not ranked included.
 
+    Of those at equal distance matches come last, as in `cmc_and_map`, and names decide the rest.
+
     Args:
         dist: `(N, M)`, smaller is closer.
         query: Ids of the `N` queries.
@@ -71,6 +74,7 @@ def nearest(
     """
     row, column, counts = same_person(query, gallery, "general", same_camera_counts)
     bounds = np.searchsorted(row, np.arange(len(query) + 1))
+    names = np.arange(len(gallery)) if gallery.tracklet is None else gallery.tracklet.astype(str)
     lists = []
     for i in range(len(query)):
         mine = slice(bounds[i], bounds[i + 1])
@@ -81,7 +85,7 @@ def nearest(
         if i % BLOCK_ROWS == 0:
             block = np.asarray(dist[i : i + BLOCK_ROWS])
         row_dist = block[i % BLOCK_ROWS]
-        order = _first(row_dist, count + int(is_junk.sum()))
+        order = smallest(row_dist, count + int(is_junk.sum()), is_match, names)
         ranked = np.cumsum(~is_junk[order])
         order = order[: np.searchsorted(ranked, count) + 1]
         lists.append(
@@ -96,12 +100,20 @@ def nearest(
 
 
 def bootstrap_intervals(
-    result: Retrieval, samples: int = 1000, seed: int = 0
+    result: Retrieval, persons: np.ndarray, samples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Draw queries with replacement and return where 95 % of the averages fall.
+    """Draw persons with replacement and return where 95 % of the averages fall.
 
-    The interval is the percentile interval (Efron and Tibshirani, 1993, chapter 13). It tells how
-    far the choice of queries moves a number, not how far another training seed would.
+    A person is drawn with all of its queries, because they are not independent (the cluster
+    bootstrap: Davison and Hinkley, 1997, section 3.8). The interval is the percentile interval
+    (Efron and Tibshirani, 1993, chapter 13). It tells how far the choice of persons moves a number,
+    not how far another training seed would.
+
+    Args:
+        result: What is known about the `N` queries.
+        persons: Person `(N,)` of each.
+        samples: Draws of as many persons as there are.
+        seed: Of the draws.
     """
     scored = result.scored
     values = {
@@ -111,17 +123,24 @@ def bootstrap_intervals(
         "rank1": result.first_rank[scored] <= 1,
         "rank5": result.first_rank[scored] <= 5,
     }
-    number = int(scored.sum())
+    _, person, queries = np.unique(persons[scored], return_inverse=True, return_counts=True)
+    drawn = draw_persons(len(queries), samples, seed)
+    number = drawn @ queries
+    # A sum of floats, so not for BLAS: its order of summing depends on the number of threads.
+    averages = {
+        name: np.einsum("sp,p->s", drawn, np.bincount(person, value)) / number
+        for name, value in values.items()
+    }
+    return {name: interval95(average) for name, average in averages.items()}
+
+
+def draw_persons(persons: int, samples: int, seed: int) -> np.ndarray:
+    """Return how often each of `P` persons is drawn in each of `S` samples, `(S, P)`."""
     rng = np.random.default_rng(seed)
-    times_drawn = rng.multinomial(number, np.full(number, 1 / number), size=samples)
-    averages = times_drawn @ np.stack(list(values.values()), axis=1) / number
-    low, high = np.quantile(averages, [0.025, 0.975], axis=0)
-    return {name: {"low": float(low[i]), "high": float(high[i])} for i, name in enumerate(values)}
+    return rng.multinomial(persons, np.full(persons, 1 / persons), size=samples).astype(float)
 
 
-def _first(values: np.ndarray, count: int) -> np.ndarray:
-    """Return the indices of the `count` smallest values in order, ties by index."""
-    count = min(count, len(values))
-    limit = np.partition(values, count - 1)[count - 1]
-    candidates = np.flatnonzero(values <= limit)
-    return candidates[np.argsort(values[candidates], kind="stable")][:count]
+def interval95(averages: np.ndarray) -> dict[str, float]:
+    """Return where 95 % of the averages of all samples fall."""
+    low, high = np.quantile(averages, [0.025, 0.975])
+    return {"low": float(low), "high": float(high)}

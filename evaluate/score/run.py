@@ -95,6 +95,11 @@ def show(metrics: dict[str, Any]) -> None:
         f"{metrics['queries_scored']:,} of {metrics['queries']:,} queries scored against "
         f"{metrics['gallery']:,} gallery tracklets; {metrics['protocol']}"
     )
+    if verified := metrics.get("verification"):
+        console.say(
+            f"the same person or not: EER {100 * verified['EER']:.1f} %, TPR "
+            f"{100 * verified['TPR_at_FPR_1e-2']:.1f} % at FPR 1 %"
+        )
 
 
 def _read_distances(path: Path, limit: int) -> "np.ndarray":
@@ -119,6 +124,7 @@ def _write(folder: Path, metrics: dict[str, Any], results: "list[Scored]") -> No
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from evaluate.score.scoring import mean_roc
     from pipeline.schema import PER_QUERY, with_metadata
 
     names = results[0].curves
@@ -128,7 +134,8 @@ def _write(folder: Path, metrics: dict[str, Any], results: "list[Scored]") -> No
         for i in range(len(curves["cmc"]))
     ]
     pairs = [{"trial": result.trial} | pair for result in results for pair in result.pairs]
-    for name, content in (("metrics", metrics), ("cmc", cmc), ("camera_pairs", pairs)):
+    files = {"metrics": metrics, "cmc": cmc, "roc": mean_roc(results), "camera_pairs": pairs}
+    for name, content in files.items():
         with paths.write_atomic(folder / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
     rows = [row for result in results for row in result.queries]
@@ -138,7 +145,7 @@ def _write(folder: Path, metrics: dict[str, Any], results: "list[Scored]") -> No
 
 
 def _rounded(content: Any) -> Any:
-    # Six digits: the rest depends on the number of threads and would make every diff noisy.
+    # Six digits: the rest would make every diff noisy.
     if isinstance(content, float):
         return round(content, 6)
     if isinstance(content, dict):

@@ -12,10 +12,14 @@ from evaluate.score.analysis import bootstrap_intervals, camera_pairs, nearest
 from evaluate.score.features import Features
 from evaluate.score.protocol import Rules, Search, make_search
 from evaluate.score.rerank import rerank
+from evaluate.score.verification import verify
 from pipeline.params.knobs import ScoreParams
 from pipeline.ranking import Distances, NoMatchError, Retrieval
 
-COUNTS = ("queries_scored", "queries", "gallery")
+COUNTS = (
+    "queries_scored", "queries", "gallery", "persons", "genuine_pairs", "impostor_pairs",
+    "gallery_includes_queries",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Scored:
         trial: Number of the random split.
         metrics: What metrics.json says about it.
         curves: CMC curves by name: `cmc`, and `reranked` where that was asked for.
+        roc: TPR by FPR.
         pairs: A row per pair of cameras.
         queries: A row per query, with its ranked list.
     """
@@ -33,6 +38,7 @@ class Scored:
     trial: int
     metrics: dict[str, Any]
     curves: dict[str, np.ndarray]
+    roc: list[dict[str, float]]
     pairs: list[dict[str, Any]]
     queries: list[dict[str, Any]]
 
@@ -51,7 +57,7 @@ def score_split(
     metrics: dict[str, Any] = plain.summary()
     metrics["gallery_includes_queries"] = search.rules.gallery_includes_queries
     metrics["interval95"] = bootstrap_intervals(
-        plain, params.bootstrap.samples, params.bootstrap.seed
+        plain, search.query.ids.pid, params.bootstrap.samples, params.bootstrap.seed
     )
     curves = {"cmc": plain.cmc}
     if by_clothes := _by_clothes(search, dist, params.max_rank):
@@ -67,29 +73,33 @@ def score_split(
             normalised(query), normalised(gallery), knobs.k1, knobs.k2, knobs.lambda_, device
         )
         again = search.score(mixed, params.max_rank)
-        metrics["reranked"] = _without_counts(again)
+        metrics["reranked"] = _without(again.summary(), *COUNTS)
         curves["reranked"] = again.cmc
-    pairs = camera_pairs(
-        dist, search.query.ids, search.gallery.ids, search.rules.same_camera_counts
-    )
+    rules = (dist, search.query.ids, search.gallery.ids, search.rules.same_camera_counts)
+    verified = verify(*rules, params.bootstrap.samples, params.bootstrap.seed)
+    if verified:
+        metrics["verification"] = verified.metrics
+    roc = verified.curve() if verified else []
     queries = _query_rows(search, trial, dist, plain, params.ranked_list)
-    return Scored(trial, metrics, curves, pairs, queries)
+    return Scored(trial, metrics, curves, roc, camera_pairs(*rules), queries)
 
 
 def score_baselines(features: Features, rules: Rules, limit: int) -> dict[str, dict[str, float]]:
     """Score every kind of feature in a table, averaged over its splits."""
     searches = [make_search(split, rules, limit) for _, split in features.trials()]
     return {
-        name: average(_without_counts(s.score(s.distances(name), 20)) for s in searches)
+        name: average(_without(s.score(s.distances(name), 20).summary(), *COUNTS) for s in searches)
         for name in features.values
     }
 
 
 def average(metrics: Iterable[dict[str, Any]], how: Any = mean) -> dict[str, Any]:
-    """Average the numbers of several splits; what is the same in all stays as it is."""
+    """Average what all of several splits have; what is the same in all stays as it is."""
     metrics = list(metrics)
     found: dict[str, Any] = {}
     for key, first in metrics[0].items():
+        if not all(key in one for one in metrics):
+            continue
         values = [one[key] for one in metrics]
         if isinstance(first, dict):
             found[key] = average(values, how)
@@ -104,27 +114,26 @@ def summarise(results: list[Scored]) -> dict[str, Any]:
     """Return the metrics of one split, or the mean and standard deviation over several."""
     if len(results) == 1:
         return results[0].metrics
-    # Bootstrap intervals speak of one split's queries; over splits the deviation tells the same.
-    metrics = [
-        {key: value for key, value in result.metrics.items() if key != "interval95"}
-        for result in results
-    ]
-    deviations = average(
-        (
-            {
-                key: value
-                for key, value in one.items()
-                if key not in (*COUNTS, "gallery_includes_queries")
-            }
-            for one in metrics
-        ),
-        stdev,
-    )
+    # Bootstrap intervals speak of one split's persons; over splits the deviation tells the same.
+    metrics = [_without(result.metrics, "interval95") for result in results]
+    deviations = average((_without(one, *COUNTS) for one in metrics), stdev)
     return average(metrics) | {"trials": len(results), "std": deviations}
 
 
-def _without_counts(result: Retrieval) -> dict[str, float]:
-    return {key: value for key, value in result.summary().items() if key not in COUNTS}
+def mean_roc(results: list[Scored]) -> list[dict[str, float]]:
+    """Return TPR by FPR, averaged over splits where all have it (Fawcett, 2006, section 7)."""
+    curves = [{row["fpr"]: row["tpr"] for row in result.roc} for result in results]
+    rates = sorted(set.intersection(*map(set, curves)))
+    return [{"fpr": rate, "tpr": mean(curve[rate] for curve in curves)} for rate in rates]
+
+
+def _without(metrics: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Leave out entries, at every depth."""
+    return {
+        key: _without(value, *names) if isinstance(value, dict) else value
+        for key, value in metrics.items()
+        if key not in names
+    }
 
 
 def _by_clothes(search: Search, dist: Distances, max_rank: int) -> dict[str, dict[str, Any]]:

@@ -194,9 +194,9 @@ class RerankParams(Section):
 
 
 class BootstrapParams(Section):
-    """Intervals of the averages over queries."""
+    """Intervals of scores: persons are drawn with all of their queries."""
 
-    samples: int = Field(ge=1, description="draws of as many queries")
+    samples: int = Field(ge=1, description="draws of as many persons")
     seed: int = Field(ge=0)
 
 

@@ -16,7 +16,7 @@ def test_the_interval_of_a_rate_is_that_of_the_binomial() -> None:
     dist[::4, queries] = 0.5
     gallery = Ids(np.append(pid, 9999), np.ones(queries + 1))
     result = cmc_and_map(dist, Ids(pid, np.zeros(queries)), gallery)
-    interval = bootstrap_intervals(result, samples=4000, seed=1)["rank1"]
+    interval = bootstrap_intervals(result, pid, samples=4000, seed=1)["rank1"]
     half_width = 1.96 * np.sqrt(0.75 * 0.25 / queries)
     assert interval["low"] == pytest.approx(0.75 - half_width, abs=0.005)
     assert interval["high"] == pytest.approx(0.75 + half_width, abs=0.005)
@@ -26,8 +26,20 @@ def test_the_same_seed_draws_the_same_interval() -> None:
     rng = np.random.default_rng(0)
     pid = rng.integers(1, 20, 60)
     result = cmc_and_map(rng.random((60, 60)), Ids(pid, np.zeros(60)), Ids(pid, np.ones(60)))
-    assert bootstrap_intervals(result, seed=3) == bootstrap_intervals(result, seed=3)
-    assert bootstrap_intervals(result, seed=3) != bootstrap_intervals(result, seed=4)
+    assert bootstrap_intervals(result, pid, seed=3) == bootstrap_intervals(result, pid, seed=3)
+    assert bootstrap_intervals(result, pid, seed=3) != bootstrap_intervals(result, pid, seed=4)
+
+
+def test_queries_of_one_person_count_as_one_draw() -> None:
+    """Nine copies of every query know no more than the query does."""
+    rng = np.random.default_rng(0)
+    pid = np.arange(1, 41)
+    dist, gallery = rng.random((40, 40)), Ids(pid, np.ones(40))
+    once = cmc_and_map(dist, Ids(pid, np.zeros(40)), gallery)
+    often = np.repeat(pid, 9)
+    copied = cmc_and_map(np.repeat(dist, 9, axis=0), Ids(often, np.zeros(360)), gallery)
+    for name, interval in bootstrap_intervals(copied, often).items():
+        assert interval == pytest.approx(bootstrap_intervals(once, pid)[name])
 
 
 def test_a_pair_of_cameras_ranks_only_its_own_gallery() -> None:
@@ -50,6 +62,13 @@ def test_ranked_lists_hold_the_wanted_number_beside_the_junk_between() -> None:
     assert near["is_junk"].tolist() == [True, True, False, False, False]
     assert near["is_match"].tolist() == [False, False, False, True, True]
     assert near["distance"].tolist() == sorted(dist[0])[:5]
+
+
+def test_among_equals_matches_come_last_and_names_decide() -> None:
+    gallery = Ids([7, 9, 8, 7], [1, 1, 1, 1], tracklet=["a", "d", "c", "b"])
+    (near,) = nearest(np.ones((1, 4)), Ids([7], [0], tracklet=["q"]), gallery)
+    assert gallery.tracklet[near["row"]].tolist() == ["c", "d", "a", "b"]
+    assert cmc_and_map(np.ones((1, 4)), Ids([7], [0]), gallery).first_rank[0] == 3
 
 
 def test_a_short_gallery_gives_a_short_list() -> None:

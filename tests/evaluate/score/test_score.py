@@ -99,6 +99,63 @@ def test_a_table_that_lists_queries_in_the_gallery_too_means_the_same(
         assert left["gallery"] == right["gallery"]
 
 
+@pytest.mark.parametrize("lists_queries", [True, False])
+@pytest.mark.parametrize("by_distances", [True, False])
+def test_random_features_find_nobody_where_the_own_camera_is_ranked(
+    tmp_path: Path, params: Params, score: Callable, lists_queries: bool, by_distances: bool
+) -> None:
+    """A query that stands in the gallery, by the rule or in the table, never finds itself."""
+    queries = [(f"p{p}t0", p, 0, "query") for p in range(1, 41)]
+    gallery = [(f"p{p}t{t}", p, 0, "gallery") for p in range(1, 41) for t in range(4)]
+    if not lists_queries:
+        gallery = [row for row in gallery if not row[0].endswith("t0")]
+    noise = {
+        f"p{p}t{t}": np.random.default_rng((p, t)).random(8) - 0.5
+        for _, p, _, _ in queries
+        for t in range(4)
+    }
+    made = table(queries + gallery)
+    flat = np.concatenate([noise[name] for name in made["tracklet"].to_pylist()])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float32)), 8)
+    made = made.set_column(made.column_names.index("feature"), "feature", column)
+    options = {}
+    if by_distances:
+        ranked = gallery if lists_queries else queries + gallery
+        ours, theirs = (np.stack([noise[row[0]] for row in rows]) for rows in (queries, ranked))
+        np.save(tmp_path / "d.npy", np.linalg.norm(ours[:, None] - theirs, axis=2))
+        options = {"distances": tmp_path / "d.npy"}
+    knobs = with_format(with_score(params, gallery_includes_queries=True), "vreid_xfd")
+    metrics = score(made, knobs, "toy", **options)
+    assert (metrics["queries_scored"], metrics["gallery"]) == (40, 160)
+    assert metrics["rank1"] < 0.15
+    assert by_distances or metrics["reranked"]["rank1"] < 0.15
+    assert metrics["verification"]["genuine_pairs"] == 40 * 3
+    assert metrics["verification"]["EER"] > 0.3
+    for row in pq.read_table(tmp_path / "report/per_query.parquet").to_pylist():
+        own = row["gallery"].index(row["tracklet"])
+        assert (row["is_junk"][own], row["is_match"][own]) == (True, False)
+
+
+def test_the_order_of_the_table_changes_no_file(
+    tmp_path: Path, params: Params, score: Callable
+) -> None:
+    rows = small_rows()
+    made = table(rows, channels=3)
+    knobs, found = with_score(params, gallery_includes_queries=True), []
+    for order in (np.arange(len(rows)), np.random.default_rng(0).permutation(len(rows))):
+        score(made.take(order), knobs)
+        files = sorted((tmp_path / "report").glob("*.json"))
+        lists = pq.read_table(tmp_path / "report/per_query.parquet").sort_by("tracklet")
+        found.append([[file.read_text() for file in files], lists])
+    assert found[0] == found[1]
+
+
+def test_one_name_of_two_tracklets_is_refused(score: Callable) -> None:
+    rows = [("a", 1, 0, "query"), ("a", 2, 1, "gallery"), ("b", 1, 1, "gallery")]
+    with pytest.raises(PipelineError, match="a is a query of person 1 in camera 0, and a gallery"):
+        score(table(rows))
+
+
 def test_mars_at_full_size_scores_1980_or_1840_queries(
     real_data: Path, params: Params, score: Callable
 ) -> None:
@@ -142,6 +199,11 @@ def test_reports_hold_what_their_readers_need(tmp_path: Path, score: Callable) -
     assert [record["rank"] for record in cmc] == list(range(1, 51))
     assert cmc[0]["cmc"] == pytest.approx(metrics["rank1"], abs=1e-6)
     assert cmc[4]["reranked"] == pytest.approx(metrics["reranked"]["rank5"], abs=1e-6)
+    roc = json.loads((tmp_path / "report/roc.json").read_text())
+    assert {record["fpr"]: record["tpr"] for record in roc}[0.1] == pytest.approx(
+        metrics["verification"]["TPR_at_FPR_1e-1"], abs=1e-6
+    )
+    assert "TPR_at_FPR_1e-3" not in metrics["verification"]
     pairs = json.loads((tmp_path / "report/camera_pairs.json").read_text())
     assert {(pair["query_camid"], pair["gallery_camid"]) for pair in pairs} == {(0, 1), (0, 2)}
     path = tmp_path / "report/per_query.parquet"
@@ -197,6 +259,14 @@ def test_ten_splits_give_mean_and_deviation(
     assert together["std"]["mAP"] == pytest.approx(np.std(values, ddof=1))
     assert together["reranked"]["rank1"] == pytest.approx(
         np.mean([metrics["reranked"]["rank1"] for metrics in single])
+    )
+    rates = [metrics["verification"]["EER"] for metrics in single]
+    assert together["verification"]["EER"] == pytest.approx(np.mean(rates))
+    assert together["std"]["verification"]["EER"] == pytest.approx(np.std(rates, ddof=1))
+    assert "interval95" not in together["verification"]
+    roc = json.loads((tmp_path / "all/roc.json").read_text())
+    assert {record["fpr"]: record["tpr"] for record in roc}[0.1] == pytest.approx(
+        together["verification"]["TPR_at_FPR_1e-1"], abs=1e-6
     )
     assert together["queries"] == 6
     assert together["protocol"].endswith("mean of 3 splits")

@@ -25,12 +25,13 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
         folder: Where scores and curves lie.
         pictures: Folder of the ranked lists, made anew.
     """
-    from evaluate.report import page, sections, space
+    from evaluate.report import page, scores, sections, space
 
     params, dataset = stage.params, stage.dataset
     made = [
-        ("Scores", sections.scores(metrics)),
-        ("Curve", sections.curves(folder)),
+        ("Scores", scores.headline(metrics)),
+        ("Verification", scores.verification(metrics)),
+        ("Curves", scores.curves(folder)),
         ("Camera pairs", sections.cameras(folder)),
         ("Ranked lists", _ranked(folder, shards, pictures)),
         ("Features", space.features(stage)),

@@ -1,6 +1,6 @@
 """Charts as inline SVG: they take the page's colours, dark or light, and need no script."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -17,6 +17,7 @@ def lines(
     x_label: str,
     y_label: str,
     y_range: tuple[float, float] | None = None,
+    x_text: Callable[[float], str] = "{:.6g}".format,
 ) -> str:
     """Draw lines with axes and a legend; each line also has its values as a tooltip.
 
@@ -25,6 +26,7 @@ def lines(
         x_label: What x is.
         y_label: What y is.
         y_range: Ends of the y axis; by default those of the data.
+        x_text: How x is written, as `10 %` for -1 where x is a logarithm.
     """
     kept = {name: np.array(points, float) for name, points in series.items() if len(points)}
     xs = np.concatenate([points[:, 0] for points in kept.values()])
@@ -33,13 +35,13 @@ def lines(
     y_ticks = ticks(*(y_range or (float(ys.min()), float(ys.max()))))
     x_of = _scale(min(x_ticks[0], xs.min()), max(x_ticks[-1], xs.max()), LEFT, WIDTH - RIGHT)
     y_of = _scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
-    parts = [_axes(x_ticks, y_ticks, x_of, y_of, x_label, y_label)]
+    parts = [_axes(x_ticks, y_ticks, x_of, y_of, x_label, y_label, x_text)]
     for i, (name, points) in enumerate(kept.items()):
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points if np.isfinite(y))
         last = points[-1]
         parts.append(
             f'<polyline class="line c{i % COLOURS}" points="{path}">'
-            f"<title>{escape(name)}: {last[1]:.4g} at {last[0]:.4g}</title></polyline>"
+            f"<title>{escape(name)}: {last[1]:.4g} at {x_text(last[0])}</title></polyline>"
         )
     return _svg("".join(parts), f"{y_label} by {x_label}") + legend(list(kept))
 
@@ -139,7 +141,7 @@ def _scale(low: float, high: float, start: float, stop: float):
     return lambda value: start + (value - low) / span * (stop - start)
 
 
-def _axes(x_ticks, y_ticks, x_of, y_of, x_label: str, y_label: str) -> str:
+def _axes(x_ticks, y_ticks, x_of, y_of, x_label: str, y_label: str, x_text="{:.6g}".format) -> str:
     bottom = HEIGHT - BOTTOM
     parts = []
     for tick in y_ticks:
@@ -150,7 +152,7 @@ def _axes(x_ticks, y_ticks, x_of, y_of, x_label: str, y_label: str) -> str:
     for tick in x_ticks:
         x = x_of(tick)
         parts.append(f'<text class="tick" x="{x}" y="{bottom + 16}" text-anchor="middle">')
-        parts.append(f"{tick:.6g}</text>")
+        parts.append(f"{escape(x_text(tick))}</text>")
     middle, centre = (LEFT + WIDTH - RIGHT) / 2, (TOP + bottom) / 2
     parts.append(
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'

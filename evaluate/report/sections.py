@@ -20,66 +20,6 @@ from shards.read import Shards
 if TYPE_CHECKING:
     from pipeline.params.config import Params
 
-_MEASURES = {
-    "mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "rank20": "Rank-20",
-    "mINP": "mINP", "mAP_trapezoid": "mAP, trapezoid",
-}  # fmt: skip
-_BASELINES = {
-    "random": "random features",
-    "untrained": "untrained model",
-    "colour": "colours of the clothes",
-}
-
-
-def scores(metrics: dict[str, Any]) -> str:
-    """Return the headline: scores with intervals, re-ranked, beside the baselines."""
-    columns = {"model": metrics, "model, re-ranked": metrics.get("reranked")}
-    columns |= {f"{rule} clothes": found for rule, found in metrics.get("clothes", {}).items()}
-    columns |= {
-        _BASELINES.get(name, name): found for name, found in metrics.get("baselines", {}).items()
-    }
-    columns = {name: found for name, found in columns.items() if found}
-    intervals, deviations = metrics.get("interval95", {}), metrics.get("std", {})
-    rows = []
-    for key, name in _MEASURES.items():
-        row: list[object] = [name]
-        for column, found in columns.items():
-            below = ""
-            if column == "model" and key in intervals:
-                below = "{:.1f} to {:.1f}".format(*(100 * x for x in intervals[key].values()))
-            elif column == "model" and key in deviations:
-                below = f"\N{PLUS-MINUS SIGN} {100 * deviations[key]:.1f}"
-            row.append(value(found[key], below) if key in found else "")
-        rows.append(row)
-    small = (
-        "Small numbers: where 95 % of the averages fall when queries are drawn again (bootstrap)."
-        if intervals
-        else "Small numbers: standard deviation over the random splits."
-    )
-    return (
-        paragraph(f"Protocol: {metrics.get('protocol', 'not stated')}.")
-        + table(("%", *columns), rows)
-        + paragraph(small, "soft")
-    )
-
-
-def curves(folder: Path) -> str:
-    """Return the CMC curve."""
-    file = folder / "cmc.json"
-    if not file.exists():
-        return ""
-    rows = json.loads(file.read_text())
-    names = {"cmc": "model", "reranked": "model, re-ranked"}
-    series = {
-        names.get(name, name): [(row["rank"], row[name]) for row in rows]
-        for name in rows[0]
-        if name != "rank"
-    }
-    lowest = min(share for points in series.values() for _, share in points)
-    y_range = (np.floor(10 * lowest) / 10, 1.0) if lowest < 1 else (0.9, 1.0)
-    caption = "Share of queries with a match among the first so many"
-    return grid(chart(charts.lines(series, "rank", "share of queries", y_range), caption))
-
 
 def cameras(folder: Path) -> str:
     """Return the matrix of camera pairs: query camera down, gallery camera across."""

@@ -65,7 +65,7 @@ def specifications(page: str) -> dict[str, dict]:
 
 def test_every_plot_is_filled_and_pictures_are_shown(page: str):
     shown = specifications(page)
-    assert len(shown) == 4
+    assert len(shown) == 5
     assert "<DVC_METRIC" not in page
     assert all(spec["data"]["values"] for spec in shown.values())
     assert "ranked_best.png" in page

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluate.report import build as report
+from evaluate.report import __main__ as report
 from evaluate.report import charts, page
-from evaluate.score import run as score
+from evaluate.score import __main__ as score
 from pipeline import schema
 from pipeline.errors import PipelineError
 from tests.fake_extraction import Extracted, write_shards_of
@@ -73,6 +73,26 @@ def test_the_page_holds_the_numbers_of_the_scores(scored):
             assert f"{100 * found[key]:.1f}" in said
     interval = metrics["interval95"]["mAP"]
     assert f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f}" in said
+    verified = metrics["verification"]
+    assert f"{verified['genuine_pairs']:,} pairs of one person" in said
+    for key in ("EER", "TPR_at_FPR_1e-1", "TPR_at_FPR_1e-2"):
+        low, high = (100 * end for end in verified["interval95"][key].values())
+        assert f"{100 * verified[key]:.1f} {low:.1f} to {high:.1f}" in " ".join(said.split())
+
+
+def test_the_roc_curve_stands_beside_the_cmc_curve_in_powers_of_ten(scored):
+    rows = [{"fpr": 10.0**power, "tpr": 1 + power / 10} for power in range(-4, 1)]
+    Path("reports/fake/roc.json").write_text(json.dumps(rows))
+    report.main("fake", quiet=True)
+    (section,) = re.findall(r'<section id="curves">(.*?)</section>', text(), re.DOTALL)
+    assert section.count("<svg") == 2
+    assert "CMC" in section
+    shown = words(section.split("ROC")[1])
+    for tick in ("0.01 %", "0.1 %", "1 %", "10 %", "100 %"):
+        assert tick in shown
+    (points,) = re.findall(r'points="([^"]*)"', section.split("ROC")[1])
+    across = [float(point.split(",")[0]) for point in points.split()]
+    assert np.diff(across) == pytest.approx(np.diff(across)[0], abs=0.2)
 
 
 def test_every_query_worth_seeing_has_a_picture_on_disk_and_on_the_page(scored):

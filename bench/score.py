@@ -12,7 +12,7 @@ from bench.measure import (
     compare_seconds,
     finish,
 )
-from evaluate.distances import CosineDistances
+from pipeline.distances import CosineDistances
 from pipeline.cli import run
 from pipeline.ranking import Ids, cmc_and_map
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluate.distances import smallest
+from pipeline.distances import smallest
 from pipeline.ranking import (
     JUNK,
     Distances,

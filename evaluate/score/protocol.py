@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.distances import CosineDistances
+from pipeline.distances import CosineDistances
 from evaluate.score.features import Features
 from pipeline.errors import PipelineError
 from pipeline.ranking import ClothesRule, Distances, Ids, Retrieval, cmc_and_map

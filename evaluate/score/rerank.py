@@ -7,7 +7,7 @@ number of tracklets and the `(N, M)` result.
 
 One thing is decided otherwise. Rows with the same features (a query that is in the gallery too) are
 one row that counts several times: all of them are neighbours, or none. Rows are sorted by their
-features, distances are exact (`evaluate.distances`), and other ties go by that order. So neither
+features, distances are exact (`pipeline.distances`), and other ties go by that order. So neither
 the order of the gallery nor the number of threads changes a bit of the result.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from evaluate.distances import on_grid, smallest
+from pipeline.distances import on_grid, smallest
 from pipeline.errors import PipelineError
 from pipeline.ranking import ranges
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.distances import normalised
+from pipeline.distances import normalised
 from evaluate.score.analysis import bootstrap_intervals, camera_pairs, nearest
 from evaluate.score.features import Features
 from evaluate.score.protocol import Rules, Search, make_search

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluate.distances import normalised, smallest
+from pipeline.distances import normalised, smallest
 from evaluate.ranked import Album
 from pipeline import paths, schema
 from pipeline.errors import PipelineError, did_you_mean

@@ -209,7 +209,7 @@ class ScoreParams(Section):
     )
     ranked_list: int = Field(ge=1, description="gallery tracklets kept per query for the report")
     rerank: RerankParams = Field(description="reported beside the plain scores")
-    bootstrap: BootstrapParams = Field(description="95 % intervals over queries")
+    bootstrap: BootstrapParams = Field(description="95 % intervals over persons")
 
 
 class RuntimeParams(Section):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evaluate import embed
-from evaluate.distances import CosineDistances
+from pipeline.distances import CosineDistances
 from evaluate.score.features import read_features
 from pipeline import schema
 from pipeline.errors import PipelineError

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from evaluate import embed
-from evaluate.distances import CosineDistances
+from pipeline.distances import CosineDistances
 from evaluate.score import __main__ as score
 from evaluate.score.features import read_features
 from pipeline.params.config import merge

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from evaluate.distances import CosineDistances
+from pipeline.distances import CosineDistances
 from pipeline.ranking import Ids, cmc_and_map
 from train.registry import METRICS
 

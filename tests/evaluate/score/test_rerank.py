@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
 from bench.rerank import dense_rerank
-from evaluate.distances import on_grid
+from pipeline.distances import on_grid
 from evaluate.score.rerank import memory_bytes, rerank
 from pipeline.errors import PipelineError
 from pipeline.ranking import Ids, cmc_and_map

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 from threadpoolctl import threadpool_limits
 
-from evaluate.distances import CosineDistances
+from pipeline.distances import CosineDistances
 from evaluate.score import verification
 from evaluate.score.verification import verify
 from pipeline.errors import PipelineError

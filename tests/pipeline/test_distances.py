@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from evaluate.distances import CosineDistances, normalised, on_grid
+from pipeline.distances import CosineDistances, normalised, on_grid
 
 
 def some_features(rows: int, channels: int, seed: int = 0) -> np.ndarray:

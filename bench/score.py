@@ -12,8 +12,8 @@ from bench.measure import (
     compare_seconds,
     finish,
 )
-from pipeline.distances import CosineDistances
 from pipeline.cli import run
+from pipeline.distances import CosineDistances
 from pipeline.ranking import Ids, cmc_and_map
 
 CHANNELS = 512

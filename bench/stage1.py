@@ -15,7 +15,7 @@ from bench.measure import Json, compare_seconds, finish
 from pipeline.cli import run
 
 if TYPE_CHECKING:
-    from train.models.base import Stage1Model
+    from train.models.contrast import Stage1Model
 
 # The paper's towers and clips. What the weights are makes no difference to the time.
 VISUAL = {"type": "VitEncoder"}
@@ -46,7 +46,7 @@ def main(json_file: Json = None) -> None:
     """Compare a batch of cached features with one that runs the frozen encoder."""
     from train.data.clips import ClipDataset
     from train.data.features import FeatureDataset
-    from train.models.base import Stage1Model
+    from train.models.contrast import Stage1Model
 
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         folder = Path(name)

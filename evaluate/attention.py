@@ -1,6 +1,6 @@
 """Show what the visual encoder of a trained model looks at in the frames of a tracklet.
 
-Run:   python -m evaluate.attention --dataset walkers --tracklet 0001C1T0001
+Run:   python -m evaluate.attention --run walkers --tracklet 0001C1T0001
 """
 
 from pathlib import Path
@@ -8,37 +8,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import console, paths
-from pipeline.cli import Dataset, Overrides, Quiet, Verbose, run, start
+from pipeline import cli, console, paths
+from pipeline.stage import start
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def main(
-    dataset: Dataset,
+    run: cli.Run,
     tracklet: Annotated[str, typer.Option(help="Whose frames.")],
-    overrides: Overrides = None,
+    overrides: cli.Overrides = None,
     frames: Annotated[int, typer.Option(min=1, help="How many of them.")] = 8,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The picture.")] = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    trial: cli.Try = "",
+    verbose: cli.Verbose = False,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Draw which parts of a tracklet's frames make the model's description of it.
 
     Warm places are those whose token resembles the class token, which describes the whole frame.
     The picture goes to work/attention/TRACKLET.png.
 
-    Example: python -m evaluate.attention --dataset walkers --tracklet 0001C1T0001
+    Example: python -m evaluate.attention --run walkers --tracklet 0001C1T0001
     """
-    stage = start("attention", dataset, overrides, 0, False, verbose, quiet)
-    from evaluate.search.query import Embedder
+    cli.set_output(verbose, quiet)
+    stage = start("attention", run, overrides, trial=trial)
+    from evaluate.describe import Embedder
     from pipeline.errors import PipelineError
     from shards import draw
     from shards.read import Shards, decode
     from shards.sheets import spread
 
-    shards = Shards(paths.shards_dir(dataset))
+    shards = Shards(stage.read(paths.shards_dir(stage.dataset)))
     rows = spread(shards.rows(shards.find(tracklet)), frames)
     pictures = [decode(jpeg) for jpeg in shards.jpeg(rows) if jpeg is not None]
     if not pictures:
@@ -75,4 +77,4 @@ def overlay(frame: "np.ndarray", heat: "np.ndarray") -> "np.ndarray":
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -1,59 +1,37 @@
 """One feature per test tracklet, and the baselines it has to beat.
 
-Run one data set:   python -m evaluate.embed --dataset walkers
+Run one:   python -m evaluate.embed --run walkers
 """
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline import console, paths, schema
-from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbose, run, start
-from pipeline.errors import PipelineError
+from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
-    import torch
 
     from train.data.clips import TestDataset
+    from train.describe import Describer
 
 CHUNK = 512
-BATCH = 32
 RANDOM_CHANNELS = 128
 
 
-def main(
-    dataset: Dataset,
-    overrides: Overrides = None,
-    limit: Limit = 0,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
+def embed(stage: Stage) -> "Embedding":
     """Describe every query and gallery tracklet by one feature.
 
-    Writes data/features/<dataset>.parquet, and beside it <dataset>_baselines.parquet: random
-    features, those of the untrained model, and the colours of the frames.
+    Writes data/features/RUN.parquet, and beside it RUN_baselines.parquet: random features, those
+    of the untrained model, and the colours of the frames.
 
-    Example: python -m evaluate.embed --dataset walkers embed.frames=dense
+    Example: python -m evaluate.embed --run walkers embed.frames=dense
     """
-    stage = start("embed", dataset, overrides, limit, dry_run, verbose, quiet)
-    from pipeline.lock import locked
-
-    job = Embedding(stage)
-    if dry_run:
-        job.plan()
-        return
-    if job.is_done():
-        console.say(f"{job.output} is up to date")
-        return
-    with locked(job.work, job.output):
-        job.make()
-    amount = f"{len(job.data.table)} tracklets, {job.channels} numbers each"
-    console.summary(job.output, amount, f"python -m evaluate.score --dataset {dataset}")
+    return Embedding(stage)
 
 
 class Embedding:
@@ -61,10 +39,15 @@ class Embedding:
 
     Attributes:
         stage: The command.
+        trained: The model.
         data: The test tracklets.
         has_frames: Whether there are pictures, and so colours.
         output: The table of features.
+        baselines: The table of other features.
+        then: The stage to run next.
     """
+
+    then = "score"
 
     def __init__(self, stage: Stage) -> None:
         """Check that the model and the knobs belong together.
@@ -72,65 +55,44 @@ class Embedding:
         Raises:
             PipelineError: If stage 2 has not run, or was trained with other settings.
         """
+        from pipeline.code.fingerprint import fingerprint
+        from pipeline.code.hashes import digest
         from shards.read import Shards
         from train.data.clips import TestDataset
         from train.run.processes import choose_device
-        from train.run.training import digest
-        from train.stage2 import configure
-        from train.weights.checkpoint import load
+        from train.trained import Trained
 
         choose_device(stage.params.runtime.device)
         self.stage, self.knobs = stage, stage.params.embed
-        self.weights = paths.stage2_file(stage.dataset)
-        if not self.weights.exists():
-            raise PipelineError(f"{self.weights} is missing. Run: {stage.rebuild('stage2')}")
-        self._state, metadata = load(self.weights)
-        self._config = configure(stage)
-        self._config["model"]["classes"] = metadata["about"]["classes"]
-        self._set_modality()
-        data = self._config["train_dataloader"]["dataset"]
-        self._options = {
-            "root": data["root"],
+        self.trained = Trained.of(stage)
+        root = stage.read(paths.shards_dir(stage.dataset))
+        self.has_frames = Shards(root).has_frames
+        options = self.trained.about["clips"] | {
+            "root": str(root),
+            "with_frames": self.has_frames,
             "splits": ["query", "gallery"],
-            "clip_frames": data["clip_frames"],
-            "image_size": data["image_size"],
             "frames": self.knobs.frames,
-            "shuffle_frames": data["shuffle_frames"],
             "limit": stage.limit,
         }
-        self.has_frames = Shards(Path(data["root"])).has_frames
-        if not self.has_frames:
-            self._options["with_frames"] = False
-        self.data = TestDataset(**self._options)
-        self.output = stage.out(paths.features_file(stage.dataset))
-        self.baselines = stage.out(paths.baselines_file(stage.dataset))
-        decides = {"model": self._config["model"], "data": self._options}
-        files = [self.weights, *self.data.shards.files]
-        self.fingerprint = digest(decides, files)
-        self.work = paths.work_dir("embed", stage.dataset, self.fingerprint)
-
-    def _set_modality(self) -> None:
-        trained, wanted = self.stage.params.stage2.modality, self.stage.params.modality
-        if wanted == trained:
-            return
-        if trained == "skeleton" or not self.stage.params.stage2.use_skeleton:
-            raise PipelineError(
-                f"embed.modality is {wanted}, but stage 2 trained no such encoder. "
-                "Set embed.modality to null"
-            )
-        self._config["model"]["modality"] = wanted
-        if wanted == "both":
-            self._config["model"]["skeleton_weight"] = self.knobs.skeleton_weight
+        self.data = TestDataset(**options)
+        self._index = stage.read(paths.index_file(stage.dataset))
+        self.output = stage.out(paths.features_file(stage.key))
+        self.baselines = stage.out(paths.baselines_file(stage.key))
+        self._made_of = fingerprint(
+            self.trained.file,
+            self._index,
+            *self.data.shards.files,
+            code=digest("embed", stage.key, stage.params),
+            model=self.trained.config,
+            data=options,
+        )
+        self.work = paths.work_dir("embed", stage.key, self._made_of)
 
     def is_done(self) -> bool:
         """Return whether both tables are those that this run would make."""
-        import pyarrow.parquet as pq
+        from pipeline.code.fingerprint import is_done
 
-        return all(
-            file.exists()
-            and schema.metadata(pq.read_schema(file)).get("fingerprint") == self.fingerprint
-            for file in (self.output, self.baselines)
-        )
+        return is_done(self._made_of, self.output, self.baselines)
 
     def plan(self) -> None:
         """Print what would be done."""
@@ -138,105 +100,75 @@ class Embedding:
             ("tracklets", len(self.data.table)),
             ("clips", len(self.data)),
             ("frames of a tracklet", self.knobs.frames),
-            ("described by", self.stage.params.modality),
-            ("weights", self.weights),
+            ("described by", self.trained.descriptor),
+            ("weights", self.trained.file),
             ("features", self.output),
         ]
-        console.table(f"embed of {self.stage.dataset}", ("what", "value"), rows)
+        console.table(f"embed of {self.stage.key}", ("what", "value"), rows)
 
-    def make(self) -> None:
+    def make(self) -> str:
         """Make both tables, continuing an earlier run."""
         import shutil
 
-        trained = self._model(is_trained=True)
-        features = {
-            "feature": self._all("trained", lambda: describe(trained)),
-            "untrained": self._all("untrained", lambda: describe(self._model(is_trained=False))),
-        }
-        self.channels = features["feature"].shape[1]
-        rng = np.random.default_rng(self.stage.params.stage2.seed)
+        from pipeline.code.fingerprint import note_done
+        from train.describe import describe
+
+        feature = self._all("trained", lambda: describe(self.trained.model()))
+        untrained = self._all("untrained", lambda: describe(self.trained.untrained()))
+        rng = np.random.default_rng(self.trained.about["seed"])
         random = rng.standard_normal((len(self.data.table), RANDOM_CHANNELS))
-        baselines = {"random": random, "untrained": features["untrained"]}
+        baselines = {"random": random, "untrained": untrained}
         if self.has_frames:
             colour = self._all("colour", lambda: colours)
             # Cosines of colours say little: what counts is how they differ from the average.
             baselines["colour"] = colour - colour.mean(0)
-        self._write(self.output, {"feature": features["feature"]})
+        self._write(self.output, {"feature": feature})
         self._write(self.baselines, baselines)
+        note_done(self._made_of, self.output, self.baselines)
         shutil.rmtree(self.work)
+        return f"{len(self.data.table)} tracklets, {feature.shape[1]} numbers each"
 
-    def _model(self, is_trained: bool) -> "torch.nn.Module":
-        """Build the model, as stage 2 left it or as training began: pretrained weights at most."""
-        import torch
+    def _all(self, name: str, describer: "Callable[[], Describer]") -> np.ndarray:
+        """Return a feature `(N, C)` of every tracklet: the mean over the frames of its clips."""
+        from train.describe import described
 
-        from train.registry import MODELS
-        from train.weights.checkpoint import load_part
-
-        config = json.loads(json.dumps(self._config["model"]))
-        if is_trained and "visual" in config:
-            config["visual"]["weights"] = None
-        torch.manual_seed(self.stage.params.stage2.seed)
-        model = MODELS.build(config)
-        if is_trained:
-            load_part(model, self._state, "", self.weights)
-        elif model.visual is not None:
-            model.visual.init_weights()
-        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-    def _all(self, name: str, describer: Callable[[], Any]) -> np.ndarray:
-        """Return a feature `(N, C)` of every tracklet: the mean over its clips."""
-        describe_batch = describer()
+        describe_batch, workers = describer(), self.stage.params.runtime.workers
         files = [self.work / f"{name}-{start:08d}.npy" for start in range(0, len(self.data), CHUNK)]
         missing = [i for i, file in enumerate(files) if not file.exists()]
         done = len(self.data) - sum(min(CHUNK, len(self.data) - i * CHUNK) for i in missing)
         with console.progress(len(self.data), "clips", f"embed {name}", done) as meter:
             for i in missing:
                 clips = range(i * CHUNK, min((i + 1) * CHUNK, len(self.data)))
-                rows = [
-                    row for batch in self._batches(clips, meter) for row in describe_batch(batch)
-                ]
+                rows = []
+                for part in described(self.data, describe_batch, workers, clips):
+                    rows.append(part)
+                    meter.advance(len(part))
                 with paths.write_atomic(files[i]) as temporary, temporary.open("wb") as file:
-                    np.save(file, np.stack(rows))
+                    np.save(file, np.concatenate(rows))
         values = np.concatenate([np.load(file) for file in files])
         return self.data.average(values).astype(np.float32)
 
-    def _batches(self, clips: range, meter: console.Meter) -> Any:
-        from torch.utils.data import DataLoader, Subset
-
-        workers = self.stage.params.runtime.workers
-        for batch in DataLoader(Subset(self.data, clips), BATCH, num_workers=workers):
-            yield batch
-            meter.advance(len(batch["labels"]))
-
-    def _write(self, path: Path, features: dict[str, np.ndarray]) -> None:
+    def _write(self, path: "Path", features: dict[str, np.ndarray]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = tracklet_columns(self.data, paths.index_file(self.stage.dataset))
+        table = tracklet_columns(self.data, self._index)
         for name, values in features.items():
             flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
             column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
             table = table.append_column(name, column)
         metadata = {
             "dataset": self.stage.dataset,
-            "fingerprint": self.fingerprint,
+            "run": self.stage.key,
             "frames": self.knobs.frames,
-            "modality": self.stage.params.modality,
+            "descriptor": self.trained.descriptor,
+            "neck": self.knobs.neck,
         }
+        if self.trained.descriptor == "both":
+            metadata["skeleton_weight"] = self.trained.config["skeleton_weight"]
         table = table.cast(schema.with_metadata(table.schema, **metadata))
         with paths.write_atomic(path) as temporary:
             pq.write_table(table, temporary)
-
-
-def describe(model: "torch.nn.Module") -> Callable[[dict[str, Any]], np.ndarray]:
-    """Return the function from a batch to unit features `(B, C)`."""
-    import torch
-
-    @torch.no_grad()
-    def features(batch: dict[str, Any]) -> np.ndarray:
-        return model.test_step(batch).float().cpu().numpy()
-
-    return features
 
 
 def colours(batch: dict[str, Any]) -> np.ndarray:
@@ -254,7 +186,7 @@ def colours(batch: dict[str, Any]) -> np.ndarray:
     return np.concatenate(medians, 1).astype(np.float32) / 255
 
 
-def tracklet_columns(data: "TestDataset", index: Path) -> "pa.Table":
+def tracklet_columns(data: "TestDataset", index: "Path") -> "pa.Table":
     """Return tracklet, pid, camid, split, clothes and trial of every tracklet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -272,4 +204,4 @@ def tracklet_columns(data: "TestDataset", index: Path) -> "pa.Table":
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage("embed", embed)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from pipeline.schema import Status
 from shards import draw
 from shards.read import Shards, decode
 from shards.sheets import span_of
+
+if TYPE_CHECKING:
+    from pipeline.stage import Stage
 
 CELL = (208, 104)
 FIGURE = (150, 104)
@@ -45,9 +49,9 @@ class Album:
         self.shards = shards
 
     @classmethod
-    def of_dataset(cls, dataset: str) -> "Album":
-        """Use the shards of a dataset, if there are any."""
-        folder = paths.shards_dir(dataset)
+    def of_stage(cls, stage: "Stage") -> "Album":
+        """Use the shards of the stage's dataset, if there are any."""
+        folder = stage.read(paths.shards_dir(stage.dataset))
         return cls(Shards(folder) if folder.is_dir() else None)
 
     @cached_property

@@ -4,6 +4,7 @@ Run it:   python -m extract.index --dataset mars
 """
 
 import importlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -120,7 +121,7 @@ def build_index(
         tracklets = note_missing_frames(tracklets, reading)
     if stage.limit:
         tracklets = islice(tracklets, stage.limit)
-    metadata = {"dataset": stage.dataset, "format": dataset.format}
+    metadata = about(stage, parser)
     if parser.FORMAT.trials > 1:
         metadata["trial"] = reading.trial
     with paths.write_atomic(out) as temporary:
@@ -128,6 +129,29 @@ def build_index(
         published = {} if stage.limit or dataset.counts == "none" else parser.FORMAT.published
         judge(stage.dataset, reading, published, allow_partial)
     return reading.counted, reading.missing
+
+
+def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
+    """Return what an index says about itself, for the stages that do not know its format."""
+    return {
+        "dataset": stage.dataset,
+        "format": stage.line.format,
+        "rules": json.dumps(parser.FORMAT.rules),
+    }
+
+
+def rules_of(index: Path) -> dict[str, bool]:
+    """Return how the authors of an indexed dataset score.
+
+    Raises:
+        PipelineError: If it is not an index, or of an earlier version.
+    """
+    found = schema.metadata(schema.check(index, schema.INDEX, f"dvc repro index@{index.stem}"))
+    if "rules" not in found:
+        raise PipelineError(
+            f"{index} does not say how its dataset is scored. Run: dvc repro index@{index.stem}"
+        )
+    return json.loads(found["rules"])
 
 
 def formats() -> list[str]:

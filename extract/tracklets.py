@@ -61,6 +61,12 @@ class Format:
     trials: int = 1
     both_ways: bool = False
 
+    @property
+    def rules(self) -> dict[str, bool]:
+        """How the dataset's authors score, for the index to carry."""
+        names = ("gallery_includes_queries", "same_camera_counts", "both_ways")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass
 class Reading:

@@ -11,20 +11,20 @@ from pipeline.params.config import load
 
 
 def main() -> None:
-    """Print the scores of every dataset and name its report."""
+    """Print the scores of every run and name its report."""
     rows = []
-    datasets = load().datasets
-    for dataset in datasets:
-        file = paths.report_dir(dataset) / "metrics.json"
+    runs = load().runs
+    for name in runs:
+        file = paths.report_dir(name) / "metrics.json"
         if not file.exists():
-            console.warn(f"{file} is missing. Run: dvc repro score@{dataset}")
+            console.warn(f"{file} is missing. Run: dvc repro score@{name}")
             continue
         metrics = json.loads(file.read_text())
         scores = [f"{100 * metrics[key]:.1f}" for key in ("mAP", "rank1", "rank5", "mINP")]
-        rows.append((dataset, *scores, metrics["queries_scored"]))
-    console.table("Scores in %", ("dataset", "mAP", "Rank-1", "Rank-5", "mINP", "queries"), rows)
-    for dataset in datasets:
-        console.say(f"report   {paths.report_dir(dataset) / 'report.html'}")
+        rows.append((name, *scores, metrics["queries_scored"]))
+    console.table("Scores in %", ("run", "mAP", "Rank-1", "Rank-5", "mINP", "queries"), rows)
+    for name in runs:
+        console.say(f"report   {paths.report_dir(name) / 'report.html'}")
     console.say("compare  dvc metrics diff; dvc plots show")
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from extract.index import AllowPartial, check_root, find_parser, holds_skeletons, judge
+from extract.index import (
+    AllowPartial,
+    about,
+    check_root,
+    find_parser,
+    holds_skeletons,
+    judge,
+)
 from pipeline import console, paths, schema
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage, run_stage
@@ -80,15 +87,15 @@ class Conversion:
 
         stage, parser = self._stage, self._parser
         reading = Reading(self._root, stage.params.index.trial)
-        about = {"dataset": stage.dataset, "format": stage.line.format}
+        described = about(stage, parser)
         if parser.FORMAT.trials > 1:
-            about["trial"] = reading.trial
+            described["trial"] = reading.trial
         work = paths.work_dir("kinect", stage.dataset, "output")
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        tracklets = _write_shards(parser, reading, work, about, stage.limit)
+        tracklets = _write_shards(parser, reading, work, described, stage.limit)
         with paths.write_atomic(self.index) as temporary:
-            write_index(temporary, count(tracklets, reading.counted), about, reading)
+            write_index(temporary, count(tracklets, reading.counted), described, reading)
             is_whole = stage.line.counts == "published" and not stage.limit
             judge(
                 stage.dataset,

@@ -1,81 +1,93 @@
-"""Contrastive skeleton-image pretraining.
+"""Contrastive pretraining: a clip's picture and its skeleton should agree.
 
-Run one data set:   python -m train.stage1 --dataset walkers
+Run one:   python -m train.stage1 --run walkers
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
-from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbose, run, start
 from pipeline.errors import PipelineError
+from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
     from train.run.training import Training
 
 
-def main(
-    dataset: Dataset,
-    overrides: Overrides = None,
-    limit: Limit = 0,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train the skeleton encoder to agree with the visual one (stage 1).
+def stage1(stage: Stage) -> "Training":
+    """Pretrain both towers, so that the picture and the skeleton of a clip agree (stage 1).
 
-    Writes models/<dataset>/stage1.safetensors, and curves to reports/<dataset>/stage1/.
-    A stopped run continues where its last epoch ended.
+    Works on a line of `pretraining`. Writes models/RUN/stage1.safetensors, and curves to
+    reports/RUN/stage1/. A stopped run continues where its last epoch ended.
 
-    Example: python -m train.stage1 --dataset walkers stage1.epochs=5
+    Example: python -m train.stage1 --run walkers stage1.epochs=5
     """
-    stage = start("stage1", dataset, overrides, limit, dry_run, verbose, quiet)
-    from pipeline import console
-
-    training = prepare(stage)
-    if dry_run:
-        training.plan()
-    elif training.is_done():
-        console.say(f"{training.output} is up to date")
-    else:
-        about = {"stage": "stage1", "encoder": stage.params.stage1.encoder}
-        training.train(about, f"python -m train.stage2 --dataset {dataset}", features(training))
-
-
-def prepare(stage: Stage) -> "Training":
-    """Compose the run and check that it can work."""
-    from pipeline.compose import compose
+    from train.run.compose import compose
     from train.run.processes import choose_device
-    from train.run.training import Training, build_dataset, report_dir, shard_files, weight_files
+    from train.run.setup import (
+        build_dataset,
+        report_dir,
+        shard_files,
+        shards_of,
+        take_start,
+        use_joints,
+    )
+    from train.run.training import Training
 
     choose_device(stage.params.runtime.device)
-    config = compose("stage1", stage.params)
+    config = compose("stage1", stage.params, stage.line.encoder)
+    alone = config.pop("skeleton_run")
     config["train_dataloader"]["dataset"] |= {
-        "root": str(paths.shards_dir(stage.dataset)),
+        "root": str(shards_of(stage)),
         "limit": stage.limit,
+        # Whom stage 2 holds out must be a stranger to it in all respects.
+        "held_out": stage.params.stage2.held_out,
     }
     shards = shard_files(stage)
-    before = alone(stage, config, shards)
+    use_joints(config)
+    before = _alone(stage, config, alone, shards)
+    inputs = (*shards, *take_start(stage, config))
     if before:
-        hook = {"type": "TowersHook", "path": str(before.output)}
+        hook = {"type": "train.run.hooks.TowersHook", "path": str(before.output)}
         config["custom_hooks"] = [*config.get("custom_hooks", []), hook]
-    inputs = (*shards, *weight_files(config))
+    weights = config["model"]["visual"].get("weights")
     if not stage.params.stage1.train_visual:
-        if not config["model"]["visual"].get("weights"):
-            raise PipelineError(
-                f"stage1.train_visual is false, but {stage.params.stage1.encoder} names no "
-                "pretrained weights. Set it to true, or choose another stage1.encoder"
-            )
+        _check_pretrained(stage, weights)
         config["model"]["freeze_visual"] = True
         # Features are kept of the frames as they are, so nothing may change them.
         config["train_dataloader"]["dataset"]["transforms"] = []
-    elif not config["model"]["visual"].get("weights"):
+    elif not weights:
         config["model"]["classes"] = len(build_dataset(config).pids)
-    output = stage.out(paths.stage1_file(stage.dataset))
-    return Training(stage, config, inputs, output, report_dir(stage), before)
+    return Training(
+        stage,
+        config,
+        inputs,
+        stage.out(paths.stage1_file(stage.key)),
+        report_dir(stage),
+        about={
+            "stage": "stage1",
+            "encoder": stage.line.encoder,
+            "skeleton": config["model"]["skeleton"],
+            "held_out": stage.params.stage2.held_out,
+        },
+        then="stage2",
+        before=before,
+        faster=None if stage.params.stage1.train_visual else _faster(stage, config, inputs),
+    )
 
 
-def alone(stage: Stage, config: dict[str, Any], shards: tuple[Path, ...]) -> "Training | None":
+def _check_pretrained(stage: Stage, weights: str | None) -> None:
+    if not weights:
+        raise PipelineError(
+            f"{stage.line.recipe}: stage1.train_visual is false, but {stage.key} starts from "
+            f"{stage.line.start}, which holds no weights. Set it to true, or change start in "
+            "params.yaml"
+        )
+
+
+def _alone(
+    stage: Stage, config: dict[str, Any], changes: dict[str, Any], shards: tuple[Path, ...]
+) -> "Training | None":
     """Return the run that teaches the skeleton encoder who is who, without a frame.
 
     Two encoders that know nothing have nothing to agree about. This one learns in a minute, since
@@ -83,36 +95,41 @@ def alone(stage: Stage, config: dict[str, Any], shards: tuple[Path, ...]) -> "Tr
 
     Args:
         stage: The command.
-        config: The composed configuration; what only this run needs is taken out of it.
+        config: The composed configuration.
+        changes: What differs in this run.
         shards: The training shards.
     """
+    from pipeline.code.fingerprint import fingerprint
     from pipeline.params.config import merge
-    from train.run.training import Training, build_dataset, digest
+    from train.run.setup import build_dataset
+    from train.run.training import Training
 
-    changes = config.pop("skeleton_run")
     epochs = stage.params.stage1.skeleton_epochs
     if not epochs:
         return None
     config = merge(config, {"train_dataloader": {"dataset": {"with_frames": False}}})
     schedules = [schedule | {"epochs": epochs} for schedule in config["param_scheduler"]]
+    changes["model"]["skeleton"] = config["model"]["skeleton"]
     config |= changes | {"param_scheduler": schedules}
     config["model"]["classes"] = len(build_dataset(config).pids)
-    folder = paths.work_dir("skeleton", stage.dataset, digest(config, shards))
+    folder = paths.work_dir("skeleton", stage.key, fingerprint(*shards, config=config))
     return Training(stage, config, shards, folder / "weights.safetensors", folder / "curves")
 
 
-def features(training: "Training") -> dict[str, Any] | None:
-    """Return the data set of cached features where the visual encoder is frozen."""
-    if training.stage.params.stage1.train_visual:
-        return None
-    from train.data.features import cached_features
-    from train.run.processes import first_process_first
+def _faster(stage: Stage, config: dict[str, Any], inputs: tuple[Path, ...]) -> Any:
+    """Return what gives the data set of cached features of a frozen visual encoder."""
 
-    with first_process_first():
-        file = cached_features(training.stage, training.config, training.inputs)
-    clips = training.config["train_dataloader"]["dataset"]
-    return clips | {"type": "FeatureDataset", "features": str(file)}
+    def cached() -> dict[str, Any]:
+        from train.data.features import cached_features
+        from train.run.processes import first_process_first
+
+        with first_process_first():
+            file = cached_features(stage, config, inputs)
+        clips = config["train_dataloader"]["dataset"]
+        return clips | {"type": "train.data.features.FeatureDataset", "features": str(file)}
+
+    return cached
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage("stage1", stage1)

@@ -1,139 +1,95 @@
-"""Prototype-guided fine-tuning.
+"""Training of the model that re-identifies.
 
-Run one data set:   python -m train.stage2 --dataset walkers
+Run one:   python -m train.stage2 --run walkers
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
-from pipeline.cli import Dataset, DryRun, Limit, Overrides, Quiet, Stage, Verbose, run, start
-from pipeline.errors import PipelineError
+from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
     from train.run.training import Training
 
 
-def main(
-    dataset: Dataset,
-    overrides: Overrides = None,
-    limit: Limit = 0,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train the model that re-identifies, guided by prototypes and skeletons (stage 2).
+def stage2(stage: Stage) -> "Training":
+    """Train the system that a line of `runs` names (stage 2).
 
-    Writes models/<dataset>/stage2.safetensors, and curves to reports/<dataset>/stage2/.
-    A stopped run continues where its last epoch ended.
+    Writes models/RUN/stage2.safetensors, and curves to reports/RUN/stage2/. A stopped run
+    continues where its last epoch ended.
 
-    Example: python -m train.stage2 --dataset walkers stage2.lr=1e-5
+    Example: python -m train.stage2 --run walkers stage2.lr=1e-5
     """
-    stage = start("stage2", dataset, overrides, limit, dry_run, verbose, quiet)
-    from pipeline import console
-
-    training = prepare(stage)
-    if dry_run:
-        training.plan()
-    elif training.is_done():
-        console.say(f"{training.output} is up to date")
-    else:
-        about = {"stage": "stage2", "classes": classes(training.config)}
-        training.train(about, f"python -m evaluate.embed --dataset {dataset}")
-
-
-def prepare(stage: Stage) -> "Training":
-    """Compose the run and check that it can work."""
+    from train.run.compose import compose
     from train.run.processes import choose_device
-    from train.run.training import Training, build_dataset, report_dir, shard_files, weight_files
+    from train.run.setup import (
+        build_dataset,
+        report_dir,
+        shard_files,
+        shards_of,
+        take_start,
+        use_joints,
+    )
+    from train.run.training import Training
 
     choose_device(stage.params.runtime.device)
-    knobs, config = stage.params.stage2, configure(stage)
-    inputs = [*shard_files(stage), *weight_files(config)]
+    knobs, encoder = stage.params.stage2, stage.params.encoder_of(stage.key)
+    config = compose("stage2", stage.params, encoder, stage.line.model)
     data = config["train_dataloader"]["dataset"]
-    data |= {"held_out": knobs.held_out, "limit": stage.limit}
+    data |= {"root": str(shards_of(stage)), "held_out": knobs.held_out, "limit": stage.limit}
+    inputs = (*shard_files(stage), *take_start(stage, config))
+    use_joints(config)
     config["model"]["classes"] = len(build_dataset(config).pids)
-    if knobs.use_stage1:
-        weights = paths.stage1_file(stage.dataset)
-        _check_stage1(stage, weights)
-        inputs.append(weights)
-        config["custom_hooks"].append({"type": "TowersHook", "path": str(weights)})
-    elif knobs.modality == "visual" and knobs.use_skeleton:
-        raise PipelineError(
-            "stage2.use_skeleton needs the skeleton encoder of stage 1, but stage2.use_stage1 is "
-            "false. Set use_skeleton to false too"
-        )
     if knobs.ema:
-        config["custom_hooks"].append({"type": "AverageHook", "decay": knobs.ema})
+        hook = {"type": "train.run.averaging.AverageHook", "decay": knobs.ema}
+        config["custom_hooks"].append(hook)
     if knobs.held_out:
-        config |= _validation(data)
-        config["custom_hooks"].append({"type": "HeldOutHook"})
+        config |= _validation(stage, data)
+        config["custom_hooks"].append({"type": "train.run.hooks.HeldOutHook"})
         # The hook validates, the loop need not.
         config["train_cfg"]["val_begin"] = knobs.epochs + 1
-    output = stage.out(paths.stage2_file(stage.dataset))
-    return Training(stage, config, tuple(inputs), output, report_dir(stage))
+    return Training(
+        stage,
+        config,
+        inputs,
+        stage.out(paths.stage2_file(stage.key)),
+        report_dir(stage),
+        about={
+            "stage": "stage2",
+            "system": stage.line.model,
+            "encoder": encoder,
+            "skeleton": config["model"].get("skeleton"),
+            "held_out": knobs.held_out,
+            "dataset": stage.dataset,
+            "model": config["model"],
+            "clips": {name: data[name] for name in ("clip_frames", "image_size", "shuffle_frames")}
+            | {"with_frames": data.get("with_frames", True)},
+            "seed": knobs.seed,
+        },
+        then="embed",
+        learn=_learn(stage, config) if knobs.held_out else None,
+    )
 
 
-def configure(stage: Stage) -> dict[str, Any]:
-    """Return the configuration of the model and its data, without the number of classes."""
-    from pipeline.compose import compose
+def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the loop that scores the held-out identities by the dataset's own camera rule."""
+    from extract.index import rules_of
 
-    knobs = stage.params.stage2
-    config = compose("stage2", stage.params)
-    skeleton_model = config.pop("skeleton_model")
-    data = config["train_dataloader"]["dataset"]
-    data["root"] = str(paths.shards_dir(stage.dataset))
-    if knobs.modality == "skeleton":
-        config["model"], data["with_frames"] = skeleton_model, False
-    _use_joints(config["model"], data)
-    return config
-
-
-def _use_joints(model: dict[str, Any], data: dict[str, Any]) -> None:
-    """Take the graph of the skeleton encoder, and who mirrors whom, from the shards."""
-    from shards.read import Shards
-
-    joints = Shards(Path(data["root"])).layout.name
-    if joints == model["skeleton"]["joints"]:
-        return
-    model["skeleton"]["joints"] = joints
-    for transform in data["transforms"]:
-        if transform["type"] == "ClipFlip":
-            transform["joints"] = joints
-
-
-def classes(config: dict[str, Any]) -> int:
-    """Return the number of training identities."""
-    return config["model"]["classes"]
-
-
-def _check_stage1(stage: Stage, weights: Any) -> None:
-    from train.weights.checkpoint import load
-
-    if not weights.exists():
-        raise PipelineError(
-            f"{weights} is missing. Run: {stage.rebuild('stage1')}, or set stage2.use_stage1=false"
-        )
-    trained = load(weights)[1]["about"]["encoder"]
-    if trained != stage.params.stage2.encoder:
-        raise PipelineError(
-            f"{weights} was trained with stage1.encoder={trained}, but stage2.encoder is "
-            f"{stage.params.stage2.encoder}. Set both to the same"
-        )
-
-
-def _validation(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the loop that scores the held-out identities."""
-    names = ("root", "clip_frames", "image_size", "shuffle_frames", "held_out")
+    index = stage.read(paths.index_file(stage.dataset))
+    metric = {
+        "type": "train.run.validation.RetrievalMetric",
+        "same_camera_counts": rules_of(index)["same_camera_counts"],
+    }
+    names = ("root", "clip_frames", "image_size", "shuffle_frames", "held_out", "limit")
     dataset = {
-        "type": "TestDataset",
+        "type": "train.data.clips.TestDataset",
         "splits": ["train"],
         **{name: data[name] for name in names},
         "with_frames": data.get("with_frames", True),
     }
     loader = {
         "dataset": dataset,
-        "sampler": {"type": "ShareSampler"},
+        "sampler": {"type": "train.data.sampler.ShareSampler"},
         "batch_size": 32,
         "num_workers": 0,
         "collate_fn": {"type": "default_collate"},
@@ -145,5 +101,20 @@ def _validation(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _learn(stage: Stage, config: dict[str, Any]) -> Any:
+    """Return what asks the held-out people how much skeletons should count beside frames."""
+
+    def ask(model: Any) -> dict[str, Any]:
+        from train.registry import DATASETS
+        from train.run.calibration import skeleton_weights
+
+        if model.skeleton is None or model.visual is None:
+            return {}
+        people = DATASETS.build(dict(config["val_dataloader"]["dataset"]))
+        return {"skeleton_weight": skeleton_weights(model, people, stage.params.runtime.workers)}
+
+    return ask
+
+
 if __name__ == "__main__":
-    run(main)
+    run_stage("stage2", stage2)

@@ -1,10 +1,12 @@
 """Put the page of a report together."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import console, paths
-from pipeline.cli import Stage
+from pipeline.errors import PipelineError
+from pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from shards.read import Shards
@@ -27,7 +29,7 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
     """
     from evaluate.report import page, scores, sections, space
 
-    params, dataset = stage.params, stage.dataset
+    run = stage.key
     made = [
         ("Scores", scores.headline(metrics)),
         ("Verification", scores.verification(metrics)),
@@ -36,17 +38,72 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
         ("Ranked lists", _ranked(folder, shards, pictures)),
         ("Features", space.features(stage)),
         ("Training", sections.training(folder)),
-        ("Skeletons", sections.poses(shards, params, dataset)),
-        ("Time", _times(dataset)),
-        ("Settings", sections.settings(params, folder, dataset)),
-        ("Revision", _revision(dataset)),
+        ("Skeletons", sections.poses(shards)),
+        ("Time", _times(stage)),
+        ("Settings", sections.settings(stage, folder)),
+        ("Revision", _revision(run)),
     ]
-    title = f"Video person re-identification: {dataset}"
+    title = f"Video person re-identification: {run}"
     subtitle = (
         f"mAP {100 * metrics['mAP']:.1f} %, Rank-1 {100 * metrics['rank1']:.1f} % over "
         f"{metrics['queries_scored']:,} queries and {metrics['gallery']:,} gallery tracklets."
     )
     return page.page(title, subtitle, made)
+
+
+class Report:
+    """One run of the stage.
+
+    Attributes:
+        output: The page.
+        then: What to do next.
+    """
+
+    then = "dvc plots show, or open the page in a browser"
+
+    def __init__(self, stage: Stage) -> None:
+        """Read the scores.
+
+        Raises:
+            PipelineError: If there are none.
+        """
+        self._stage, own = stage, paths.report_dir(stage.key)
+        self._folder, self._out = stage.read(own), stage.out(own)
+        self._metrics = _metrics(stage, self._folder)
+        self.output = self._out / "report.html"
+
+    def is_done(self) -> bool:
+        """Return False: a page takes seconds."""
+        return False
+
+    def plan(self) -> None:
+        """Print what would be written."""
+        console.say(f"would write {self.output} and {self._out / 'ranked'}/")
+
+    def make(self) -> str:
+        """Write the page and the ranked lists."""
+        from evaluate.report.sections import by_camera
+        from shards.read import Shards
+
+        shards = Shards(self._stage.read(paths.shards_dir(self._stage.dataset)))
+        page = build(self._stage, self._metrics, shards, self._folder, self._out / "ranked")
+        with paths.write_atomic(self._out / "cameras.json") as temporary:
+            text = json.dumps(by_camera(self._folder), indent=1)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        with paths.write_atomic(self.output) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        pictures = len(list((self._out / "ranked").glob("*.png")))
+        return f"{console.size(len(page.encode()))}, {pictures} ranked lists"
+
+
+def _metrics(stage: Stage, folder: Path) -> dict:
+    file = folder / "metrics.json"
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise PipelineError(f"{file} is missing. Run: {stage.rebuild('score')}") from None
+    except ValueError:
+        raise PipelineError(f"{file} is no JSON. Run: {stage.rebuild('score')}") from None
 
 
 def _ranked(folder: Path, shards: "Shards", pictures: Path) -> str:
@@ -62,20 +119,21 @@ def _ranked(folder: Path, shards: "Shards", pictures: Path) -> str:
     return content
 
 
-def _times(dataset: str) -> str:
+def _times(stage: Stage) -> str:
     """Return how long the last run of each stage took, of those that ran on this machine."""
     from evaluate.report import charts
     from evaluate.report.page import grid, paragraph
 
-    files = {stage: paths.times_dir(dataset) / stage for stage in STAGES}
-    taken = {stage: float(file.read_text()) for stage, file in files.items() if file.is_file()}
+    keys = dict.fromkeys((stage.dataset, stage.line.train, stage.key))
+    files = {name: paths.times_dir(key) / name for name in STAGES for key in keys}
+    taken = {name: float(file.read_text()) for name, file in files.items() if file.is_file()}
     if not taken:
         return ""
     said = f"{console.duration(sum(taken.values()))} in all, on the machine that made this page."
     return paragraph(said) + grid(charts.bars(taken, "seconds of the last run", " s"))
 
 
-def _revision(dataset: str) -> str:
+def _revision(run: str) -> str:
     """Return which code and which data made this: the git commit, and DVC's hashes."""
     from evaluate.report.page import paragraph, table
 
@@ -87,7 +145,7 @@ def _revision(dataset: str) -> str:
         made = [":!dvc.lock", ":!reports"]
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *made)
         said = f"git {commit}" + (", with uncommitted changes" if changed else "")
-    rows = [(stage, out, md5) for stage, out, md5 in _locked(dataset)]
+    rows = [(stage, out, md5) for stage, out, md5 in _locked(run)]
     hashes = table(("stage", "output", "DVC hash"), rows) if rows else ""
     return paragraph(said) + hashes
 
@@ -104,8 +162,8 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _locked(dataset: str) -> list[tuple[str, str, str]]:
-    """Return stage, output and hash of what DVC made for a dataset, before this page."""
+def _locked(run: str) -> list[tuple[str, str, str]]:
+    """Return stage, output and hash of what DVC made for a run, before this page."""
     import yaml
 
     file = Path("dvc.lock")
@@ -113,7 +171,7 @@ def _locked(dataset: str) -> list[tuple[str, str, str]]:
     return [
         (name, out["path"], out["md5"][:12])
         for name, locked in stages.items()
-        if name.endswith(f"@{dataset}") and not name.startswith("report@")
+        if name.endswith(f"@{run}") and not name.startswith("report@")
         for out in locked.get("outs", [])
         if "md5" in out
     ]

@@ -18,7 +18,7 @@ from shards import draw, quality
 from shards.read import Shards
 
 if TYPE_CHECKING:
-    from pipeline.params.config import Params
+    from pipeline.stage import Stage
 
 
 def cameras(folder: Path) -> str:
@@ -140,13 +140,13 @@ def _read_curves(folder: Path) -> Iterator[tuple[str, list[tuple[float, float]]]
         yield name, [(float(row["step"]), float(row[column])) for row in rows]
 
 
-def poses(shards: Shards, params: "Params", dataset: str) -> str:
+def poses(shards: Shards) -> str:
     """Return what is known about the skeletons, against the truth where there is one."""
     counts = quality.counts(shards)
     names = [column.replace("_", " ") for column in counts.columns]
     rows = [(split, *row) for split, row in zip(counts.index, counts.to_numpy(), strict=True)]
     parts = [table(("split", *names), rows)]
-    measured = _pose_models(params, dataset)
+    measured = _pose_models(shards)
     file = quality.truth_file(shards)
     if file:
         found = quality.against_truth(shards, quality.Truth(shards, file))
@@ -174,13 +174,13 @@ def _pose_charts(shards: Shards) -> list[str]:
     ]
 
 
-def _pose_models(params: "Params", dataset: str) -> dict[str, float]:
-    """Return what was measured when the pose models were fitted, if they were fitted here."""
-    found = {}
-    for model in dict.fromkeys((params.datasets[dataset].pose2d, params.datasets[dataset].pose3d)):
-        file = paths.weights_dir(model) / "metrics.json"
-        if file.exists():
-            found |= dict(_flat(json.loads(file.read_text()), f"{model}: "))
+def _pose_models(shards: Shards) -> dict[str, float]:
+    """Return what was measured when the pose models were fitted, if that is known."""
+    found: dict[str, float] = {}
+    for stage, role in (("pose2d", "estimator"), ("pose3d", "lifter")):
+        if text := shards.metadata.get(f"{stage}.accuracy"):
+            model = shards.metadata.get(f"{stage}.{role}", stage)
+            found |= dict(_flat(json.loads(text), f"{model}: "))
     return found
 
 
@@ -195,23 +195,19 @@ def _flat(numbers: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
             yield f"{prefix}{name}".removesuffix(" mean").replace("_", " "), number
 
 
-def settings(params: "Params", folder: Path, dataset: str) -> str:
-    """Return the resolved knobs and the configurations that the Runner was given."""
+def settings(stage: "Stage", folder: Path) -> str:
+    """Return the knobs of the run and the configurations that the Runner was given."""
     import yaml
 
-    knobs = params.model_dump(mode="json")
-    knobs["datasets"] = {dataset: knobs["datasets"][dataset]}
-    # What changes no result, and what belongs to other datasets, would only be noise.
-    kept = {
-        key: part for key, part in knobs.items() if key not in ("runtime", "recipes", "weights")
-    }
-    parts = [
-        folded(
-            "Knobs of params.yaml, with the recipe applied", yaml.safe_dump(kept, sort_keys=False)
-        )
-    ]
-    for stage in ("stage1", "stage2"):
-        file = folder / stage / "config.yaml"
+    knobs = stage.params.model_dump(mode="json", by_alias=True)
+    run = stage.line.model_dump(mode="json")
+    # What changes no result, and what belongs to other runs, would only be noise.
+    noise = ("runtime", "datasets", "kinect", "weights", "pretraining", "runs")
+    kept = {"run": run} | {key: part for key, part in knobs.items() if key not in noise}
+    said = f"Knobs of params.yaml, with the recipe {run['recipe']}"
+    parts = [folded(said, yaml.safe_dump(kept, sort_keys=False))]
+    for name in ("stage1", "stage2"):
+        file = folder / name / "config.yaml"
         if file.exists():
-            parts.append(folded(f"What the Runner was given in {stage}", file.read_text()))
+            parts.append(folded(f"What the Runner was given in {name}", file.read_text()))
     return "".join(parts)

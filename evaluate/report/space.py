@@ -15,7 +15,7 @@ from evaluate.report.page import chart, grid, paragraph
 from pipeline import paths
 
 if TYPE_CHECKING:
-    from pipeline.cli import Stage
+    from pipeline.stage import Stage
 
 _MAX_POINTS, _MAX_PERSONS = 1500, 30
 # These are embedded for the picture alone, so there are fewer.
@@ -34,7 +34,7 @@ class Points(NamedTuple):
 
 def features(stage: "Stage") -> str:
     """Return test tracklets with the means of persons, training tracklets with prototypes."""
-    tested, trained = test_points(stage.dataset), training_points(stage)
+    tested, trained = test_points(stage), training_points(stage)
     parts, said = [], []
     if tested:
         said.append(
@@ -57,9 +57,9 @@ def features(stage: "Stage") -> str:
     return "".join(paragraph(text) for text in (first, *said)) + grid(*parts)
 
 
-def test_points(dataset: str) -> Points | None:
+def test_points(stage: "Stage") -> Points | None:
     """Return features of test tracklets, then the mean of each person."""
-    file = paths.features_file(dataset)
+    file = stage.read(paths.features_file(stage.key))
     if not file.exists():
         return None
     found = pq.read_table(file, columns=["tracklet", "pid", "camid", "feature"])
@@ -84,21 +84,20 @@ def training_points(stage: "Stage") -> Points | None:
     A prototype is fused from frames and skeletons where the model does that. There is nothing to
     show without a model, or if it has no prototypes.
     """
-    if not paths.stage2_file(stage.dataset).exists() or not stage.params.stage2.use_prototypes:
+    if not stage.read(paths.stage2_file(stage.key)).exists():
         return None
-    if stage.params.modality != "visual":
-        return None
-    from evaluate.search.query import Embedder
     from train.data.clips import ClipDataset
+    from train.trained import Trained
 
-    embedder = Embedder(stage)
+    trained = Trained.of(stage)
+    root = stage.read(paths.shards_dir(trained.about["dataset"]))
+    if not trained.has_prototypes or not any(root.glob("train-*.parquet")):
+        return None
+    model = trained.model()
     data = ClipDataset(
-        str(paths.shards_dir(stage.dataset)),
-        embedder.clip_frames,
-        embedder.size,
-        held_out=stage.params.stage2.held_out,
+        str(root), trained.clip_frames, trained.size, held_out=trained.about["held_out"]
     )
-    if len(data.pids) != embedder.model.classes:
+    if len(data.pids) != model.classes:
         # The shards were made anew since: nobody knows whose prototypes these are.
         return None
     table = data.table.assign(label=data.labels)
@@ -108,8 +107,8 @@ def training_points(stage: "Stage") -> Points | None:
     persons = data.pids[:_TRAINED_PERSONS]
     names = [f"{one.tracklet}, camera {one.camid}" for one in table.itertuples()]
     names += [f"* prototype of person {person}" for person in persons]
-    vectors = [*_projected(embedder.model, data, table.index.tolist())]
-    vectors.append(_prototypes(embedder.model)[: len(persons)])
+    vectors = [*_projected(model, data, table.index.tolist())]
+    vectors.append(_prototypes(model)[: len(persons)])
     return Points(np.concatenate(vectors), [*table["pid"].tolist(), *persons], names)
 
 

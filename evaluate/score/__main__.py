@@ -1,25 +1,27 @@
 """Score tracklet features the way the dataset's protocol says (docs/protocol.md).
 
-Run it:                     python -m evaluate.score --dataset mars
+Run it:                     python -m evaluate.score --run walkers
 For any table of features:  python -m evaluate.score --features F.parquet --out DIR
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import console, paths
-from pipeline.cli import DryRun, Limit, Overrides, Quiet, Verbose, run, start
+from pipeline import cli
 from pipeline.errors import PipelineError
+from pipeline.stage import Stage, carry_out, start
 
-Dataset = Annotated[
-    str | None,
-    typer.Option("--dataset", "-d", help="A dataset of params.yaml: its features and rules."),
-]
+if TYPE_CHECKING:
+    from evaluate.score.run import Scoring
+
 FeatureFiles = Annotated[
     list[Path] | None,
     typer.Option("--features", help="Score this table; repeat it for the tables of ten splits."),
+]
+Run = Annotated[
+    str | None, typer.Option("--run", "-r", help="A run of params.yaml: its features and rules.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to.")]
 DistanceFile = Annotated[
@@ -31,36 +33,41 @@ DistanceFile = Annotated[
 
 
 def main(
-    dataset: Dataset = None,
-    overrides: Overrides = None,
+    run: Run = None,
+    overrides: cli.Overrides = None,
     features: FeatureFiles = None,
     out: Out = None,
     distances: DistanceFile = None,
-    limit: Limit = 0,
-    dry_run: DryRun = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    limit: cli.Limit = 0,
+    dry_run: cli.DryRun = False,
+    trial: cli.Try = "",
+    verbose: cli.Verbose = False,
+    quiet: cli.Quiet = False,
 ) -> None:
-    """Score features: CMC, mAP, mINP, re-ranked too; output in reports/<dataset>/."""
-    if dataset is None and not (features and out):
-        raise PipelineError("Name a dataset with --dataset, or a table with --features and --out.")
-    stage = start("score", dataset, overrides, limit, dry_run, verbose, quiet)
-    from evaluate.score.run import score_tables, show
+    """Score features: CMC, mAP, mINP, ROC, re-ranked too; output in reports/RUN/."""
+    cli.set_output(verbose, quiet)
+    if run is None and not (features and out):
+        raise PipelineError("Name a run with --run, or a table with --features and --out.")
+    if run is None:
+        from evaluate.score.run import score_any
 
-    tables = features or [paths.features_file(dataset)]
-    folder = out or stage.out(paths.report_dir(dataset))
-    if dry_run:
-        console.say(f"would score {', '.join(map(str, tables))}, write {folder}")
+        score_any(features, out, distances, overrides or [], limit, dry_run)
         return
-    baselines = None if features or distances else paths.baselines_file(dataset)
-    metrics = score_tables(
-        stage.params, dataset, tables, folder, distances, limit, baselines=baselines
-    )
-    show(metrics)
-    has_report = dataset and stage.params.datasets[dataset].has_frames
-    then = f"dvc repro report@{dataset}" if has_report else f"open {folder / 'metrics.json'}"
-    console.summary(folder, f"{metrics['queries_scored']:,} queries scored", then)
+    stage = start("score", run, overrides, limit, dry_run, trial)
+    carry_out(stage, score(stage, features, out, distances))
+
+
+def score(
+    stage: Stage,
+    features: list[Path] | None = None,
+    out: Path | None = None,
+    distances: Path | None = None,
+) -> "Scoring":
+    """Describe the scoring of a run's features, or of others by the same rules."""
+    from evaluate.score.run import Scoring
+
+    return Scoring(stage, features, out, distances)
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

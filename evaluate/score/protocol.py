@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.distances import CosineDistances
 from evaluate.score.features import Features
+from pipeline.distances import CosineDistances
 from pipeline.errors import PipelineError
 from pipeline.ranking import ClothesRule, Distances, Ids, Retrieval, cmc_and_map
 

@@ -13,13 +13,88 @@ if TYPE_CHECKING:
     from evaluate.score.protocol import Rules
     from evaluate.score.scoring import Scored
     from pipeline.params.config import Params
+    from pipeline.stage import Stage
+
+
+class Scoring:
+    """One run of the stage.
+
+    Attributes:
+        output: The folder of scores.
+        then: What to run next.
+    """
+
+    def __init__(
+        self,
+        stage: "Stage",
+        features: list[Path] | None = None,
+        out: Path | None = None,
+        distances: Path | None = None,
+    ) -> None:
+        """Score the features of a run, or others by the same rules.
+
+        Args:
+            stage: The command.
+            features: Tables to score in place of the run's.
+            out: Where to write in place of the run's report.
+            distances: A `.npy` of distances to rank by.
+        """
+        self._stage, self._distances = stage, distances
+        self._tables = features or [stage.read(paths.features_file(stage.key))]
+        is_own = not (features or distances)
+        self._baselines = stage.read(paths.baselines_file(stage.key)) if is_own else None
+        self.output = out or stage.out(paths.report_dir(stage.key))
+        has_report = stage.dataset in stage.params.datasets
+        self.then = "report" if has_report else f"open {self.output / 'metrics.json'}"
+
+    def is_done(self) -> bool:
+        """Return False: scoring takes seconds."""
+        return False
+
+    def plan(self) -> None:
+        """Print what would be scored."""
+        console.say(f"would score {', '.join(map(str, self._tables))}, write {self.output}")
+
+    def make(self) -> str:
+        """Score, and write what came out."""
+        metrics = score_tables(
+            self._stage.params,
+            self._tables,
+            self.output,
+            self._stage.read(paths.index_file(self._stage.dataset)),
+            self._distances,
+            self._stage.limit,
+            self._baselines,
+        )
+        show(metrics)
+        return f"{metrics['queries_scored']:,} queries scored"
+
+
+def score_any(
+    tables: list[Path],
+    folder: Path,
+    distances: Path | None,
+    overrides: list[str],
+    limit: int,
+    dry_run: bool,
+) -> None:
+    """Score tables of features that belong to no run, by the common rules."""
+    from pipeline.params.config import load
+
+    if dry_run:
+        console.say(f"would score {', '.join(map(str, tables))}, write {folder}")
+        return
+    metrics = score_tables(load(overrides), tables, folder, None, distances, limit)
+    show(metrics)
+    scored = f"{metrics['queries_scored']:,} queries scored"
+    console.summary(folder, scored, f"open {folder / 'metrics.json'}")
 
 
 def score_tables(
     params: "Params",
-    dataset: str | None,
     tables: list[Path],
     folder: Path,
+    index: Path | None = None,
     distances: Path | None = None,
     limit: int = 0,
     baselines: Path | None = None,
@@ -27,10 +102,10 @@ def score_tables(
     """Score tables of features and write metrics, curves and ranked lists.
 
     Args:
-        params: The knobs of `score`, and the dataset's format.
-        dataset: Whose rules apply; without one the common rules.
+        params: The knobs of `score`.
         tables: Feature tables, one per random split.
         folder: Where to write.
+        index: Of the dataset whose rules apply; without one the common rules.
         distances: A `.npy` of distances to rank by instead of the features.
         limit: Score the first queries only; 0 for all.
         baselines: A table of other features to score with the same code, if it exists.
@@ -45,7 +120,7 @@ def score_tables(
     from evaluate.score.protocol import make_search
     from evaluate.score.scoring import score_baselines, score_split, summarise
 
-    rules = find_rules(params, dataset)
+    rules = find_rules(params, index)
     splits = list(read_features(tables, ["feature"]).trials())
     if distances and len(splits) > 1:
         raise PipelineError(f"--distances belongs to one split; the table holds {len(splits)}.")
@@ -54,7 +129,7 @@ def score_tables(
     device = _device(params.runtime.device)
     results = [score_split(search, trial, params.score, device, dist) for trial, search in searches]
     metrics = {
-        "dataset": dataset or tables[0].stem,
+        "dataset": index.stem if index else tables[0].stem,
         "protocol": searches[0][1].words(len(searches)),
         **summarise(results),
     }
@@ -64,18 +139,22 @@ def score_tables(
     return metrics
 
 
-def find_rules(params: "Params", dataset: str | None) -> "Rules":
+def find_rules(params: "Params", index: Path | None) -> "Rules":
     """Return a dataset's official rules, with what the knobs change."""
     from evaluate.score.protocol import Rules
-    from extract.index import find_parser
+    from extract.index import rules_of
 
     wanted = params.score.gallery_includes_queries
-    if dataset is None:
+    if index is None:
         return Rules(gallery_includes_queries=bool(wanted))
-    official = find_parser(params.datasets[dataset].format).FORMAT
-    ranked = official.gallery_includes_queries if wanted is None else wanted
-    is_official = ranked == official.gallery_includes_queries
-    return Rules(ranked, official.same_camera_counts, is_official, official.both_ways)
+    official = rules_of(index)
+    ranked = official["gallery_includes_queries"] if wanted is None else wanted
+    return Rules(
+        gallery_includes_queries=ranked,
+        same_camera_counts=official["same_camera_counts"],
+        is_official=ranked == official["gallery_includes_queries"],
+        both_ways=official["both_ways"],
+    )
 
 
 def show(metrics: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.distances import normalised
 from evaluate.score.analysis import bootstrap_intervals, camera_pairs, nearest
 from evaluate.score.features import Features
 from evaluate.score.protocol import Rules, Search, make_search
 from evaluate.score.rerank import rerank
 from evaluate.score.verification import verify
+from pipeline.distances import normalised
 from pipeline.params.knobs import ScoreParams
 from pipeline.ranking import Distances, NoMatchError, Retrieval
 

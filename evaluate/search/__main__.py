@@ -1,7 +1,7 @@
 """Find a person in a gallery: by a tracklet, a folder of images, or boxes in a video.
 
-Run:   python -m evaluate.search --dataset walkers --query 0001C1T0001
-       python -m evaluate.search --dataset walkers --query street.mp4 --boxes walk.csv
+Run:   python -m evaluate.search --run walkers --query 0001C1T0001
+       python -m evaluate.search --run walkers --query street.mp4 --boxes walk.csv
 """
 
 from pathlib import Path
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import console, paths
-from pipeline.cli import Dataset, Overrides, Quiet, Stage, Verbose, run, start
+from pipeline import cli, console, paths
 from pipeline.errors import PipelineError
+from pipeline.stage import Stage, start
 
 if TYPE_CHECKING:
     from evaluate.search.gallery import Entry, Gallery
 
 
 def main(
-    dataset: Dataset,
+    run: cli.Run,
     query: Annotated[str, typer.Option(help="A tracklet, a folder of images, or a video.")],
-    overrides: Overrides = None,
+    overrides: cli.Overrides = None,
     boxes: Annotated[
         Path | None, typer.Option(help="Where the person is in a video: frame,x,y,width,height.")
     ] = None,
@@ -35,17 +35,19 @@ def main(
     pid: Annotated[int, typer.Option(help="Who it is, if that is known; 0 if not.")] = 0,
     camid: Annotated[int, typer.Option(min=0, help="Which camera saw it.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The picture.")] = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
+    trial: cli.Try = "",
+    verbose: cli.Verbose = False,
+    quiet: cli.Quiet = False,
 ) -> None:
     """Rank the tracklets of a gallery by how much they look like a query.
 
     The ranking is exact. Its picture goes to work/search/NAME.png. A gallery of your own grows by
     --add, and need not exist before.
 
-    Example: python -m evaluate.search --dataset walkers --query photos/ --top 5
+    Example: python -m evaluate.search --run walkers --query photos/ --top 5
     """
-    stage = start("search", dataset, overrides, 0, False, verbose, quiet)
+    cli.set_output(verbose, quiet)
+    stage = start("search", run, overrides, trial=trial)
     if add and not gallery:
         raise PipelineError("--add needs a file to add to. Give --gallery FILE.parquet")
     from dataclasses import replace
@@ -57,11 +59,11 @@ def main(
     entry = _describe(stage, query, boxes, Entry(name, pid, camid))
     picture = out or paths.WORK / "search" / f"{entry.name}.png"
     if gallery is None:
-        _show(Gallery.of_dataset(stage), entry, top, picture)
+        _show(Gallery.of_run(stage), entry, top, picture)
         return
     # In another gallery it is known by the name it is given here.
     entry = replace(entry, own="")
-    model, album = _model(stage), Album.of_dataset(dataset)
+    model, album = _model(stage), Album.of_stage(stage)
     if not add:
         _show(Gallery.read(gallery, model, album), entry, top, picture)
         return
@@ -75,13 +77,13 @@ def main(
 
 
 def _model(stage: Stage) -> str:
-    """Return what tells the trained model from others."""
+    """Return what tells the trained model, and how it describes, from others."""
     from extract.engine.spec import sha256
 
-    weights = paths.stage2_file(stage.dataset)
+    weights = stage.read(paths.stage2_file(stage.key))
     if not weights.exists():
         raise PipelineError(f"{weights} is missing. Run: {stage.rebuild('stage2')}")
-    return sha256(weights)
+    return f"{sha256(weights)}, {stage.params.embed.neck} the necks"
 
 
 def _describe(stage: Stage, query: str, boxes: Path | None, entry: "Entry") -> "Entry":
@@ -94,9 +96,10 @@ def _describe(stage: Stage, query: str, boxes: Path | None, entry: "Entry") -> "
     if not path.exists():
         if path.suffix or len(path.parts) > 1:
             raise PipelineError(f"{query} does not exist")
-        found = Gallery.of_dataset(stage).find(query)
+        found = Gallery.of_run(stage).find(query)
         return replace(found, name=entry.name or found.name)
-    from evaluate.search.query import Embedder, from_folder, from_video
+    from evaluate.describe import Embedder
+    from evaluate.search.query import from_folder, from_video
 
     if path.is_dir():
         frames = from_folder(path)
@@ -141,4 +144,4 @@ def _show(known: "Gallery", query: "Entry", top: int, picture: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

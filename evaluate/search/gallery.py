@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.distances import normalised, smallest
 from evaluate.ranked import Album
 from pipeline import paths, schema
+from pipeline.distances import normalised, smallest
 from pipeline.errors import PipelineError, did_you_mean
-from shards.read import Shards, decode
+from shards.read import decode
 
 if TYPE_CHECKING:
-    from pipeline.cli import Stage
+    from pipeline.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Gallery:
 
     Attributes:
         table: `tracklet, pid, camid, feature`, and `jpeg` in a file of one's own.
-        model: SHA-256 of the weights that made the features of a file of one's own.
+        model: What made the features of a file of one's own: SHA-256 of the weights, and the neck.
         album: Pictures of a dataset's tracklets.
     """
 
@@ -51,17 +51,23 @@ class Gallery:
     album: Album
 
     @classmethod
-    def of_dataset(cls, stage: "Stage") -> "Gallery":
-        """Return all test tracklets of a dataset.
+    def of_run(cls, stage: "Stage") -> "Gallery":
+        """Return all test tracklets of a run.
 
         Raises:
-            PipelineError: If their features are not there yet.
+            PipelineError: If their features are not there yet, or were made of another neck.
         """
-        file, folder = paths.features_file(stage.dataset), paths.shards_dir(stage.dataset)
+        file = stage.read(paths.features_file(stage.key))
         if not file.exists():
             raise PipelineError(f"{file} is missing. Run: {stage.rebuild('embed')}")
         table = pq.read_table(file, columns=["tracklet", "pid", "camid", "feature"])
-        return cls(table.replace_schema_metadata(), "", Album(Shards(folder)))
+        made, wanted = schema.metadata(table.schema).get("neck"), stage.params.embed.neck
+        if made != wanted:
+            raise PipelineError(
+                f"{file} was made with embed.neck={made}, but now it is {wanted}: the features "
+                f"cannot be compared. Run: {stage.rebuild('embed')}"
+            )
+        return cls(table.replace_schema_metadata(), "", Album.of_stage(stage))
 
     @classmethod
     def read(cls, file: Path, model: str, album: Album) -> "Gallery":
@@ -69,7 +75,7 @@ class Gallery:
 
         Args:
             file: A file that `write` wrote.
-            model: SHA-256 of the weights that make features now.
+            model: What makes features now.
             album: Pictures of tracklets that have none in the file.
 
         Raises:
@@ -94,8 +100,8 @@ class Gallery:
             )
         if about.get("model") != model:
             raise PipelineError(
-                f"{file} was filled by another model than is trained now: its features cannot be "
-                "compared. Fill a new file"
+                f"{file} was filled by another model than is trained now, or with another "
+                "embed.neck: its features cannot be compared. Fill a new file"
             )
         return cls(table.replace_schema_metadata(), model, album)
 

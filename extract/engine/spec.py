@@ -90,6 +90,11 @@ class Spec(_Part):
             raise PipelineError(f"{path} is missing. Run: dvc repro weights@{self.name}")
         return path
 
+    def accuracy(self) -> dict[str, str]:
+        """Return what was measured when the weights were fitted, as metadata of their joints."""
+        file = weights_dir(self.name) / "metrics.json"
+        return {"accuracy": file.read_text()} if file.is_file() else {}
+
     def config(self, kind: Literal["estimator", "lifter"]) -> Path:
         """Return the MMPose config of the 2D or the 3D model.
 

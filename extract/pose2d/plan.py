@@ -69,6 +69,7 @@ def plan(stage: Stage) -> "Job":
             "licence": weights.licence,
             "precision": precision_of(decision),
             "knobs": params.pose2d.model_dump_json(),
+            **weights.accuracy(),
             **versions("torch", "mmpose", "opencv-python-headless", "pyarrow"),
         }
 

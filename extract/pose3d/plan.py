@@ -43,6 +43,7 @@ def plan(stage: Stage) -> "Job":
             "lifter_sha256": checksum,
             "licence": weights.licence,
             "knobs": params.pose3d.model_dump_json(),
+            **weights.accuracy(),
             **versions("torch", "mmpose", "pyarrow"),
         }
 

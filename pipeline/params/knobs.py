@@ -135,6 +135,9 @@ class Stage1Params(Section):
     identities: int = Field(ge=2, description="identities in a batch, P")
     clips: int = Field(ge=1, description="clips per identity in a batch, K")
     flip: float = Field(ge=0, le=1, description="share of clips mirrored")
+    jitter: float = Field(
+        ge=0, le=2, description="clips' brightness, contrast, gamma times 2^-jitter to 2^jitter"
+    )
     skeleton_epochs: int = Field(ge=0, description="of the skeleton encoder alone, before")
     epochs: int = Field(ge=1, description="length of the run")
     temperature: float = Field(gt=0, description="of the contrast at the start; it is learnt")
@@ -158,6 +161,9 @@ class Stage2Params(Section):
     identities: int = Field(ge=2, description="identities in a batch, P")
     clips: int = Field(ge=2, description="clips per identity in a batch, K")
     flip: float = Field(ge=0, le=1, description="share of clips mirrored")
+    jitter: float = Field(
+        ge=0, le=2, description="clips' brightness, contrast, gamma times 2^-jitter to 2^jitter"
+    )
     erase: float = Field(ge=0, le=1, description="share of clips with a part erased")
     epochs: int = Field(ge=1, description="length of the run")
     lr: float = Field(gt=0, description="learning rate")
@@ -167,7 +173,7 @@ class Stage2Params(Section):
     milestones: list[int] = Field(description="epochs from which lr is a tenth of before")
     weight_decay: float = Field(ge=0, description="of Adam")
     refresh_epochs: int = Field(ge=1, description="epochs between two refreshes of prototypes")
-    held_out: int = Field(ge=0, description="training identities kept to choose the best epoch")
+    held_out: int = Field(ge=0, description="training identities that neither stage trains on")
     accumulate: int = Field(ge=1, description="batches per update")
     ema: float = Field(ge=0, lt=1, description="publish weights averaged with this decay; 0: last")
     precision: Precision = Field(description="of the forward pass")
@@ -181,7 +187,12 @@ class EmbedParams(Section):
     descriptor: Literal["visual", "skeleton", "both"] | None = Field(
         description="both: frames and skeletons; null: as stage 2 trained"
     )
-    skeleton_weight: float = Field(ge=0, description="with both: of skeletons beside frames, 1")
+    neck: Literal["before", "after"] = Field(
+        description="features before the batch norms of training's heads, or after"
+    )
+    skeleton_weight: float | None = Field(
+        ge=0, description="with both: of skeletons beside frames, 1; null: as held-out people say"
+    )
 
 
 class RerankParams(Section):

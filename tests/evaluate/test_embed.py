@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from evaluate import embed
-from pipeline.distances import CosineDistances
 from evaluate.score.features import read_features
 from pipeline import schema
+from pipeline.distances import CosineDistances
 from pipeline.errors import PipelineError
 from pipeline.ranking import cmc_and_map
 from pipeline.schema import Status
@@ -28,6 +28,16 @@ def trained(tmp_path_factory):
         stage1.main("tiny", [], 0, False, False, True)
         stage2.main("tiny", [], 0, False, False, True)
     return folder
+
+
+@pytest.fixture
+def held_out(tmp_path, monkeypatch):
+    """Return a project in which both stages have run without two of the people."""
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, rows(PEOPLE), stage2={"held_out": 2})
+    stage1.main("tiny", [], 0, False, False, True)
+    stage2.main("tiny", [], 0, False, False, True)
+    return tmp_path
 
 
 @pytest.fixture
@@ -104,7 +114,7 @@ def test_dense_features_use_all_frames_and_differ_from_sampled_ones(project):
 
 
 def test_the_skeleton_encoder_can_describe_alone(project):
-    run("embed.modality=skeleton")
+    run("embed.descriptor=skeleton")
     skeleton = values(project / "work/try/trial" / FEATURES)
     assert skeleton.shape[1] == 128
     table = read_features([project / "work/try/trial" / FEATURES], ["feature"])
@@ -114,7 +124,7 @@ def test_the_skeleton_encoder_can_describe_alone(project):
 
 
 def test_frames_and_skeletons_can_describe_together(project):
-    run("embed.modality=both")
+    run("embed.descriptor=both")
     both = values(project / "work/try/trial" / FEATURES)
     run()
     assert both.shape[1] == values(project / FEATURES).shape[1] + 128
@@ -178,14 +188,14 @@ def test_a_model_of_other_switches_is_refused(project):
 
 
 @pytest.mark.parametrize(
-    ("modality", "switch"),
+    ("descriptor", "switch"),
     [
         ("skeleton", "stage2.use_skeleton=false"),
         ("both", "stage2.use_skeleton=false"),
-        ("both", "stage2.modality=skeleton"),
-        ("visual", "stage2.modality=skeleton"),
+        ("both", "stage2.descriptor=skeleton"),
+        ("visual", "stage2.descriptor=skeleton"),
     ],
 )
-def test_a_modality_that_was_not_trained_names_the_knob(project, modality, switch):
-    with pytest.raises(PipelineError, match=rf"embed\.modality is {modality}"):
-        run(f"embed.modality={modality}", switch)
+def test_a_descriptor_that_was_not_trained_names_the_knob(project, descriptor, switch):
+    with pytest.raises(PipelineError, match=rf"embed\.descriptor is {descriptor}"):
+        run(f"embed.descriptor={descriptor}", switch)

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from evaluate import embed
-from pipeline.distances import CosineDistances
 from evaluate.score import __main__ as score
 from evaluate.score.features import read_features
+from pipeline.distances import CosineDistances
 from pipeline.params.config import merge
 from pipeline.ranking import cmc_and_map
 from shards import kinect

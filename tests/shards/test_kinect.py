@@ -140,7 +140,7 @@ def test_a_wrong_command_is_one_line(project, command, lost, arguments, message)
 
 def test_a_visual_model_of_skeletons_is_refused_by_name(project):
     project("biwi")
-    with pytest.raises(PipelineError, match="holds no .*shards"):
+    with pytest.raises(PipelineError, match=r"holds no .*shards"):
         make("stage2", "biwi")
     make("kinect", "biwi")
     line = "{train:biwi,encoder:conv_stem,start:conf/encoder/conv_stem.yaml,recipe:params.yaml}"

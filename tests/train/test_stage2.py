@@ -6,12 +6,13 @@ import torch
 
 from pipeline import cli
 from pipeline.errors import PipelineError
-from train.registry import DATASETS, MODELS
 from tests.train.tiny import rows, write_project
 from train import stage1, stage2
 from train.data.clips import ClipDataset
 from train.parts.precision import unit
-from train.run.hooks import TowersHook, prototypes
+from train.parts.prototypes import prototypes
+from train.registry import DATASETS, MODELS
+from train.run.hooks import TowersHook
 from train.weights.checkpoint import load
 
 OUTPUT = "models/tiny/stage2.safetensors"
@@ -124,7 +125,7 @@ def test_the_visual_baseline_needs_no_stage_1(project):
 
 
 def test_skeletons_alone_can_be_trained_on(project):
-    train("stage2.use_stage1=false", "stage2.modality=skeleton", "stage2.shuffle_frames=true")
+    train("stage2.use_stage1=false", "stage2.descriptor=skeleton", "stage2.shuffle_frames=true")
     state, _ = load(project / "work/try/trial" / OUTPUT)
     assert {name.split(".")[0] for name in state} == {"skeleton", "head"}
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from train.models.base import Stage1Model
+from train.models.contrast import Stage1Model
 from train.models.csip import CsipModel
 
 VISUAL = {"type": "VitEncoder", "name": "test_vit", "size": (64, 32), "out_dim": 16}

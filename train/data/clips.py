@@ -48,7 +48,7 @@ class _Tracklets(Dataset[Item]):
         self.table = table[:limit] if limit else table
         if with_frames and not self.shards.has_frames:
             raise PipelineError(
-                f"{root} holds skeletons without frames. Set stage2.modality=skeleton and "
+                f"{root} holds skeletons without frames. Set stage2.descriptor=skeleton and "
                 "stage2.use_stage1=false, as the recipe kinect does"
             )
         self.clip_frames = clip_frames
@@ -161,6 +161,11 @@ class ClipDataset(_Tracklets):
         """Number the identities and drop tracklets without a single readable frame."""
         super().__init__(root, ["train"], clip_frames, image_size, transforms, **options)
         pids = np.unique(self.table["pid"])
+        if held_out >= len(pids):
+            raise PipelineError(
+                f"stage2.held_out is {held_out}, but there are {len(pids)} training identities in "
+                "all. Lower it"
+            )
         self.pids = pids[: len(pids) - held_out].tolist()
         rows = [self.readable(position) for position in range(len(self.table))]
         is_kept = [

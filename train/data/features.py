@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pipeline import console, paths
-from pipeline.cli import Stage
+from pipeline.code.fingerprint import fingerprint
+from pipeline.code.hashes import digest
+from pipeline.stage import Stage
 from train.data.clips import ClipDataset
 from train.registry import DATASETS, MODELS
-from train.run.training import Config, digest
+from train.run.setup import Config
 
 CHUNK_TRACKLETS = 256
 FRAMES = 64
@@ -67,9 +69,11 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
     """
     model, data = config["model"], config["train_dataloader"]["dataset"]
     decides = {name: model[name] for name in ("visual", "data_preprocessor")}
-    decides |= config["randomness"] | {name: data[name] for name in ("limit", "image_size")}
+    decides |= {name: data[name] for name in ("limit", "held_out", "image_size")}
+    decides |= config["randomness"]
     decides["precision"] = config["optim_wrapper"]["precision"]
-    folder = paths.work_dir("visual", stage.dataset, digest(decides, files))
+    decides["code"] = digest(stage.name, stage.key, stage.params)
+    folder = paths.work_dir("visual", stage.key, fingerprint(*files, **decides))
     final = folder / "features.npy"
     if final.exists():
         return final

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
-from train.models.base import Head, Inputs, Modality, ReidModel, has_skeleton
-from train.parts.attention import masked_mean
+from train.models.base import Descriptor, Head, Neck, ReidModel
+from train.parts.batch import Inputs, has_skeleton, masked_mean
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss, LogitScale
 from train.parts.precision import cosine_distance, unit
@@ -52,7 +52,8 @@ class CsipModel(ReidModel):
         distill_weight: float = 1.0,
         student_share: float = 0.5,
         gradient_scale: float = 1.0,
-        modality: Modality = "visual",
+        descriptor: Descriptor = "visual",
+        neck: Neck = "before",
         skeleton_weight: float = 0.3,
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
@@ -80,12 +81,15 @@ class CsipModel(ReidModel):
             student_share: Share of the student's own feature in the temporal losses, beside the
                 guided one's.
             gradient_scale: How much of the temporal losses' gradient reaches the visual encoder.
-            modality: What `predict` describes a clip by.
+            descriptor: What `predict` describes a clip by.
+            neck: Describe it by the features before or after their batch norms. The paper takes
+                them before; after, what all persons have in common hides less how they differ.
             skeleton_weight: How much the similarity of skeletons counts beside that of frames
-                (1) when the modality is `both`.
+                (1) when the descriptor is `both`.
             data_preprocessor: Configuration of a `ClipPreprocessor`.
         """
-        super().__init__(visual, skeleton if use_skeleton else None, modality, data_preprocessor)
+        skeleton = skeleton if use_skeleton else None
+        super().__init__(visual, skeleton, descriptor, data_preprocessor, neck)
         self.classes, self.label_smoothing = classes, label_smoothing
         self.student_share, self.gradient_scale = student_share, gradient_scale
         self.skeleton_weight = skeleton_weight
@@ -163,20 +167,22 @@ class CsipModel(ReidModel):
             features["temporal"] = self.temporal(tokens).mean(1)
         return features
 
-    def describe(self, inputs: Inputs, modality: Modality = "visual") -> Tensor:
+    def neck_of(self, name: str) -> nn.Module:
+        """Return the batch norm of a feature."""
+        return self.skeleton_neck if name == "skeleton" else self.heads[name].neck
+
+    def describe(self, inputs: Inputs, descriptor: Descriptor = "visual") -> Tensor:
         """Return the unit descriptors `(B, C)` that retrieval compares.
 
         With `visual`, the paper's, skeletons in the inputs are not looked at. With `both`, the
-        cosine is the weighted mean of those of frames and skeletons. Each feature passes its batch
-        norm first, or what all persons have in common would hide how they differ. A clip without a
-        good skeleton is described by its frames.
+        cosine is the weighted mean of those of frames and skeletons; a clip without a good
+        skeleton is described by its frames.
         """
-        if modality != "both":
-            return super().describe(inputs, modality)
-        visual = [self.heads[name].neck(x) for name, x in self.features(inputs).items()]
-        skeleton = self.skeleton_neck(self.skeleton_feature(inputs))
-        skeleton = unit(skeleton) * has_skeleton(inputs)[:, None] * self.skeleton_weight**0.5
-        return unit(torch.cat([unit(torch.cat(visual, dim=1)), skeleton], dim=1))
+        if descriptor != "both":
+            return super().describe(inputs, descriptor)
+        visual = super().describe(inputs, "visual")
+        skeleton = super().describe(inputs, "skeleton") * self.skeleton_weight**0.5
+        return unit(torch.cat([visual, skeleton], dim=1))
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of the loss and the accuracy of the visual head."""

@@ -91,15 +91,3 @@ def position_code(length: int, dim: int, device: torch.device) -> Tensor:
         torch.arange(half, device=device, dtype=torch.float32) * (-math.log(10_000.0) / half)
     )
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim]
-
-
-def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Average `(B, T, ...)` over the frames that count; zero where none does.
-
-    >>> masked_mean(torch.tensor([[1.0, 5.0]]), torch.tensor([[True, False]])).item()
-    1.0
-    """
-    if mask is None:
-        return values.mean(1)
-    weights = mask.to(values.dtype).view(*mask.shape, *[1] * (values.dim() - 2))
-    return (values * weights).sum(1) / weights.sum(1).clamp(min=1.0)

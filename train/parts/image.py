@@ -5,12 +5,13 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.errors import PipelineError
 from train.registry import MODELS
+from train.weights.pretrained import load_visual
+from train.weights.renaming import TIMM_CNN, TIMM_VIT, Rule
 
 
 class VisualEncoder(nn.Module):
@@ -20,7 +21,10 @@ class VisualEncoder(nn.Module):
         width: Channels `C` of a token.
         out_dim: Channels `D` of a projected token.
         size: Height and width of a frame in pixels.
+        rules: How what timm calls its parts is called here.
     """
+
+    rules: tuple[Rule, ...] = ()
 
     def __init__(
         self, width: int, out_dim: int, size: tuple[int, int], weights: str | None
@@ -42,8 +46,6 @@ class VisualEncoder(nn.Module):
     def init_weights(self) -> None:
         """Read the pretrained weights; MMEngine's Runner calls this before it trains."""
         if self.weights not in (None, "hub"):
-            from train.weights.checkpoint import load_visual
-
             load_visual(self, Path(self.weights))
 
     def forward(self, frames: Tensor, camids: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -79,6 +81,8 @@ class VitEncoder(VisualEncoder):
     >>> tokens.shape, projected.shape
     (torch.Size([1, 9, 64]), torch.Size([1, 9, 16]))
     """
+
+    rules = TIMM_VIT
 
     def __init__(
         self,
@@ -152,6 +156,8 @@ class CnnEncoder(VisualEncoder):
     (torch.Size([1, 3, 96]), torch.Size([1, 3, 16]))
     """
 
+    rules = TIMM_CNN
+
     def __init__(
         self,
         name: str = "resnet50",
@@ -180,16 +186,3 @@ class CnnEncoder(VisualEncoder):
         """Return the cells of the feature map, after their mean; cameras are not embedded."""
         cells = self.cnn.forward_features(frames).flatten(2).transpose(1, 2)
         return torch.cat([cells.mean(1, keepdim=True), cells], dim=1)
-
-
-def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
-    """Resample a square grid of positions to another, bilinearly.
-
-    Args:
-        pos_embed: `(1, prefix + S * S, C)`.
-        grid: Rows and columns to make.
-        prefix: Tokens before the grid, which stay as they are.
-    """
-    return resample_abs_pos_embed(
-        pos_embed, list(grid), num_prefix_tokens=prefix, interpolation="bilinear", antialias=False
-    )

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.skeleton import Layout, layout
-from train.parts.attention import Attention, masked_mean, position_code
+from train.parts.attention import Attention, position_code
+from train.parts.batch import masked_mean
 from train.parts.gather import gather
 from train.registry import MODELS
 

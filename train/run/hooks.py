@@ -8,18 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.dist import get_rank, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from pipeline import console, paths
-from train.parts.attention import masked_mean
-from train.parts.precision import unit
-from train.run.finite import check_finite
 from train.registry import HOOKS
+from train.run.finite import check_finite
 from train.weights.checkpoint import load, load_part
 
 LINE_EVERY_S = 30.0
@@ -74,64 +70,6 @@ class TowersHook(Hook):
             part = getattr(model, name)
             if part is not None and any(key.startswith(f"{name}.") for key in state):
                 load_part(part, state, f"{name}.", self._path)
-
-
-@HOOKS.register_module()
-class PrototypeHook(Hook):
-    """Make the prototypes of all training identities anew, every some epochs.
-
-    They are means over an identity's tracklets, taken in evaluation mode and float32 from fixed
-    frames (the first of each chunk), so nothing about them is random.
-
-    Args:
-        every: Epochs between two refreshes; the first happens before the first epoch.
-        batch_size: Clips per forward pass.
-    """
-
-    priority = "HIGH"
-
-    def __init__(self, every: int, batch_size: int) -> None:
-        """Store both."""
-        self._every, self._batch_size = every, batch_size
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Refresh when it is time; between two refreshes the checkpoint carries them."""
-        model = getattr(runner.model, "module", runner.model)
-        if getattr(model, "updater", None) is None or runner.epoch % self._every:
-            return
-        # Every rank makes all of them: they agree without exchanging anything.
-        visual, skeleton = prototypes(model, runner.train_dataloader.dataset, self._batch_size)
-        model.set_prototypes(visual, skeleton)
-
-
-@torch.no_grad()
-def prototypes(model: Any, dataset: Any, batch_size: int) -> tuple[Tensor, Tensor | None]:
-    """Return the mean unit feature of every identity in each modality, `(K, D)`.
-
-    Args:
-        model: A `CsipModel`.
-        dataset: A `ClipDataset`; `dataset[i]` with a plain index is not random.
-        batch_size: Clips per forward pass.
-    """
-    was_training = model.training
-    model.eval()
-    features: dict[str, list[Tensor]] = {"visual": [], "skeleton": []}
-    one_hot = []
-    for batch in DataLoader(dataset, batch_size):
-        inputs = model.data_preprocessor(batch)["inputs"]
-        _, projected = model.frame_tokens(inputs)
-        visual = masked_mean(projected[:, :, 0], inputs["frame_mask"])
-        features["visual"].append(unit(visual))
-        if model.skeleton is not None:
-            # A clip without a good skeleton has the feature zero, and moves no direction.
-            features["skeleton"].append(unit(model.skeleton_feature(inputs)))
-        one_hot.append(F.one_hot(batch["labels"].to(visual.device), model.classes).float())
-    model.train(was_training)
-    # A product, not a scattered sum: its order of additions is fixed on a GPU too. Lengths do not
-    # matter, the model scales prototypes to one.
-    members = torch.cat(one_hot).T
-    visual = members @ torch.cat(features["visual"])
-    return visual, members @ torch.cat(features["skeleton"]) if features["skeleton"] else None
 
 
 @HOOKS.register_module()

@@ -1,11 +1,10 @@
 """From a stage's configuration to published weights, by way of MMEngine's Runner."""
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,17 +17,17 @@ from mmengine.runner import Runner
 from torch import nn
 
 from pipeline import console, paths
-from pipeline.cli import Stage
+from pipeline.code.fingerprint import fingerprint, is_done, note_done
+from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
 from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
-from train.registry import DATASETS
+from pipeline.stage import Stage
 from train.run.finite import check_weights
 from train.run.hooks import latest_checkpoint, result
 from train.run.processes import runner_settings, world
-from train.weights.checkpoint import load, save
-
-Config = dict[str, Any]
+from train.run.setup import Config, build_dataset
+from train.weights.checkpoint import save
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,11 @@ class Training:
         inputs: Files the result depends on.
         output: Where the weights are published.
         report: Where the curves, the resolved configuration and the model's size are.
+        about: What a reader of the weights should know.
+        then: The stage to run next; empty for a run that is part of another.
         before: A run that has to come first, if any.
+        faster: Returns a data set that gives the same as the configuration's, but faster.
+        learn: Asked of the finished model; what it finds out is published with the weights.
     """
 
     stage: Stage
@@ -49,62 +52,62 @@ class Training:
     inputs: tuple[Path, ...]
     output: Path
     report: Path
+    about: Config = field(default_factory=dict)
+    then: str = ""
     before: "Training | None" = None
+    faster: Callable[[], Config] | None = None
+    learn: Callable[[nn.Module], Config] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex digits that change with the configuration, the inputs and the code."""
-        return digest(self.config, self.inputs)
+        code = digest(self.stage.name, self.stage.key, self.stage.params)
+        return fingerprint(*self.inputs, code=code, config=self.config)
 
     @property
     def work(self) -> Path:
         """Folder of checkpoints and unfinished curves."""
-        return paths.work_dir(self.stage.name, self.stage.dataset, self.fingerprint)
+        return paths.work_dir(self.stage.name, self.stage.key, self.fingerprint)
+
+    @property
+    def curve(self) -> Path:
+        """The numbers of all epochs as one table."""
+        return self.report.with_suffix(".tsv")
 
     def is_done(self) -> bool:
-        """Return whether the published weights are those that this run would make."""
-        if not self.output.exists():
-            return False
-        return load(self.output)[1].get("about", {}).get("fingerprint") == self.fingerprint
+        """Return whether what is published is what this run would make."""
+        return is_done(self.fingerprint, self.output, self.report, self.curve)
 
     def plan(self) -> None:
         """Print what would be done."""
         dataset = build_dataset(self.config)
         checkpoint = latest_checkpoint(self.work)
+        epochs = self.config["train_cfg"]["max_epochs"]
         done = int(checkpoint.stem.removeprefix("epoch_")) if checkpoint else 0
         rows = [
             ("tracklets", len(dataset)),
             ("identities", len(dataset.pids)),
-            ("epochs", self.config["train_cfg"]["max_epochs"]),
-            ("epochs done", self.config["train_cfg"]["max_epochs"] if self.is_done() else done),
+            ("epochs", epochs),
+            ("epochs done", epochs if self.is_done() else done),
             ("device", "cuda" if torch.cuda.is_available() else "cpu"),
             ("weights", self.output),
         ]
         if self.before:
             epochs = self.before.config["train_cfg"]["max_epochs"]
             state = "done" if self.before.is_done() else f"{epochs} epochs"
-            rows.insert(2, ("first " + self.before.config["model"]["type"], state))
-        console.table(f"{self.stage.name} of {self.stage.dataset}", ("what", "value"), rows)
+            rows.insert(2, ("first " + _name(self.before.config), state))
+        console.table(f"{self.stage.name} of {self.stage.key}", ("what", "value"), rows)
 
-    def train(self, about: Config, then: str | None = None, data: Config | None = None) -> None:
-        """Train to the end, continuing an earlier run, and publish.
-
-        Args:
-            about: What a later stage should know of the weights.
-            then: What to run next; None if this goes on by itself.
-            data: Data set to read in place of the configuration's, when it gives the same faster.
-        """
+    def make(self) -> str:
+        """Train to the end, continuing an earlier run, and publish."""
         if self.before and not self.before.is_done():
-            self.before.train({})
+            with locked(self.before.output) if is_main_process() else nullcontext():
+                self.before.make()
             # The others may not look for its weights before the first process has written them.
             barrier()
-        with locked(self.work, self.output) if is_main_process() else nullcontext():
-            self._train(about, then, data)
-
-    def _train(self, about: Config, then: str | None, data: Config | None) -> None:
         config = self._runner_config()
-        if data:
-            config["train_dataloader"]["dataset"] = data
+        if self.faster:
+            config["train_dataloader"]["dataset"] = self.faster()
         runner = Runner.from_cfg(config)
         model = getattr(runner.model, "module", runner.model)
         if self.stage.params.runtime.compile and model.visual is not None:
@@ -114,20 +117,19 @@ class Training:
         runner.train()
         # Its workers would stay until Python happens to collect them, and then take ten seconds.
         runner.train_dataloader._iterator = None
-        if not is_main_process():
-            return
+        return self._publish(runner) if is_main_process() else ""
+
+    def _publish(self, runner: Runner) -> str:
         model = result(runner)
         runner.visualizer.close()
-        epoch = self._take_best(model, runner)
+        about = self.about | {"epoch": self._take_best(model, runner)}
         check_weights(model, self.stage.name)
+        about |= self.learn(model) if self.learn else {}
         self._publish_report(model, runner)
-        save(
-            self.output, model, {"about": about | {"epoch": epoch, "fingerprint": self.fingerprint}}
-        )
+        save(self.output, model, {"about": about})
+        note_done(self.fingerprint, self.output, self.report, self.curve)
         shutil.rmtree(self.work)
-        if then:
-            amount = f"{runner.max_epochs} epochs, {count(model) / 1e6:.2f} million parameters"
-            console.summary(self.output, amount, then)
+        return f"{runner.max_epochs} epochs, {count(model) / 1e6:.2f} million parameters"
 
     def _take_best(self, model: nn.Module, runner: Runner) -> int:
         """Go back to the best epoch where identities were held out; return which it was."""
@@ -151,7 +153,7 @@ class Training:
             "pin_memory": torch.cuda.is_available(),
             "collate_fn": {"type": "default_collate"},
         }
-        console.say(f"{config['model']['type']}, {config['train_cfg']['max_epochs']} epochs")
+        console.say(f"{_name(config)}, {config['train_cfg']['max_epochs']} epochs")
         checkpoint = latest_checkpoint(self.work)
         if checkpoint:
             console.say(f"continuing after {checkpoint.stem.replace('_', ' ')}")
@@ -160,7 +162,7 @@ class Training:
             "work_dir": str(self.work),
             # MMEngine keeps its objects by name in the process: two runs must not share one.
             "experiment_name": uuid4().hex,
-            "default_scope": "pipeline",
+            "default_scope": "train",
             "log_level": "WARNING",
             "load_from": str(checkpoint) if checkpoint else None,
             "resume": checkpoint is not None,
@@ -169,13 +171,13 @@ class Training:
                 "runtime_info": None,
                 "timer": None,
                 "logger": None,
-                "checkpoint": {"type": "ResumeHook", "interval": interval},
+                "checkpoint": {"type": "train.run.hooks.ResumeHook", "interval": interval},
             },
             "custom_hooks": [
                 *config.get("custom_hooks", []),
-                {"type": "SeedHook"},
-                {"type": "FiniteHook", "section": self.stage.name},
-                {"type": "EpochLogHook"},
+                {"type": "train.run.hooks.SeedHook"},
+                {"type": "train.run.finite.FiniteHook", "section": self.stage.name},
+                {"type": "train.run.hooks.EpochLogHook"},
             ],
             "visualizer": {
                 "type": "Visualizer",
@@ -186,14 +188,16 @@ class Training:
 
     def _curves(self) -> list[Config]:
         """Return who writes the curves, for `dvc plots` and, if asked for, for TensorBoard."""
-        backends = [{"type": "StageLiveBackend", "save_dir": str(self.work / "curves")}]
+        backends = [
+            {"type": "train.run.curves.StageLiveBackend", "save_dir": str(self.work / "curves")}
+        ]
         if self.stage.params.runtime.tensorboard:
             if find_spec("tensorboard") is None:
                 raise PipelineError(
                     "runtime.tensorboard is true, but TensorBoard is not installed. "
                     "Run: pip install tensorboard"
                 )
-            folder = paths.work_dir("tensorboard", self.stage.dataset, self.stage.name)
+            folder = paths.work_dir("tensorboard", self.stage.key, self.stage.name)
             backends.append({"type": "TensorboardVisBackend", "save_dir": str(folder)})
         return backends
 
@@ -206,53 +210,21 @@ class Training:
         metrics = json.loads(file.read_text()) | {"model": sizes(model, runner.train_dataloader)}
         file.write_text(json.dumps(metrics, indent=2) + "\n")
         paths.publish_dir(made, self.report)
+        with paths.write_atomic(self.curve) as temporary:
+            temporary.write_text(_table(runner.message_hub.runtime_info["history"]))
 
 
-def report_dir(stage: Stage) -> Path:
-    """Return the folder of a training stage's curves."""
-    return stage.out(paths.report_dir(stage.dataset) / stage.name)
+def _name(config: Config) -> str:
+    return config["model"]["type"].rpartition(".")[2]
 
 
-def shard_files(stage: Stage) -> tuple[Path, ...]:
-    """Return the training shards of the stage's dataset.
-
-    Raises:
-        PipelineError: If there are none.
-    """
-    files = sorted(paths.shards_dir(stage.dataset).glob("train-*.parquet"))
-    if not files:
-        raise PipelineError(
-            f"{paths.shards_dir(stage.dataset)} holds no training shards. "
-            f"Run: {stage.rebuild('shards')}"
-        )
-    return tuple(files)
-
-
-def weight_files(config: Config) -> tuple[Path, ...]:
-    """Return the files of pretrained weights that the visual encoder starts from.
-
-    Raises:
-        PipelineError: If they are not there.
-    """
-    weights = config["model"].get("visual", {}).get("weights")
-    if weights in (None, "hub"):
-        return ()
-    path = Path(weights)
-    files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.is_file())
-    if not files:
-        raise PipelineError(
-            f"{path} holds no weights. Run: python -m extract.weights --model {path.name}"
-        )
-    return tuple(files)
-
-
-def digest(config: Config, files: Iterable[Path]) -> str:
-    """Return 12 hex digits that change with a configuration, with files, and with this package."""
-    made = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for file in (*files, *sorted(Path(__file__).parents[1].rglob("*.py"))):
-        with file.open("rb") as opened:
-            made.update(hashlib.file_digest(opened, "sha256").digest())
-    return made.hexdigest()[:12]
+def _table(history: list[dict[str, float]]) -> str:
+    """Return a line per epoch; a term that an epoch lacks stays empty."""
+    names = list(dict.fromkeys(name for numbers in history for name in numbers))
+    lines = ["\t".join(["epoch", *names])]
+    for epoch, numbers in enumerate(history, start=1):
+        lines.append("\t".join([str(epoch), *(str(numbers.get(name, "")) for name in names)]))
+    return "\n".join(lines) + "\n"
 
 
 def count(module: nn.Module) -> int:
@@ -274,8 +246,3 @@ def sizes(model: nn.Module, loader: Any) -> dict[str, Any]:
         "parameters_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "gmacs_per_frame": round(counter.get_total_flops() / 2 / frames / 1e9, 6),
     }
-
-
-def build_dataset(config: Config) -> Any:
-    """Build the training data of a configuration."""
-    return DATASETS.build(dict(config["train_dataloader"]["dataset"]))

@@ -26,8 +26,8 @@ def trained(extracted: Callable[..., Extracted]) -> Callable[..., Stage]:
     def publish(*overrides: str) -> Stage:
         import torch
 
+        from train.parts.prototypes import prototypes
         from train.registry import DATASETS, MODELS
-        from train.run.hooks import prototypes
         from train.stage2 import configure
         from train.weights.checkpoint import save
 
@@ -67,7 +67,7 @@ def test_the_page_shows_training_tracklets_with_prototypes(trained):
 
 
 @pytest.mark.parametrize(
-    "override", ["stage2.use_prototypes=false", "embed.modality=skeleton", "nothing"]
+    "override", ["stage2.use_prototypes=false", "embed.descriptor=skeleton", "nothing"]
 )
 def test_without_prototypes_there_is_nothing_to_show(trained, override):
     stage = trained(*[override] * (override != "nothing"))

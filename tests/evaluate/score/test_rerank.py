@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from threadpoolctl import threadpool_limits
 
 from bench.rerank import dense_rerank
-from pipeline.distances import on_grid
 from evaluate.score.rerank import memory_bytes, rerank
+from pipeline.distances import on_grid
 from pipeline.errors import PipelineError
 from pipeline.ranking import Ids, cmc_and_map
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 from threadpoolctl import threadpool_limits
 
-from pipeline.distances import CosineDistances
 from evaluate.score import verification
 from evaluate.score.verification import verify
+from pipeline.distances import CosineDistances
 from pipeline.errors import PipelineError
 from pipeline.ranking import Ids
 

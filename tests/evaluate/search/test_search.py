@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluate import embed
+from evaluate.describe import Embedder
 from evaluate.search import __main__ as search
 from evaluate.search.gallery import Entry, Gallery
-from evaluate.search.query import Embedder, from_folder, from_video
+from evaluate.search.query import from_folder, from_video
 from pipeline.cli import Stage, start
 from pipeline.errors import PipelineError
 from tests.fake_extraction import Extracted, write_shards_of
@@ -39,7 +40,10 @@ def publish_model(stage: Stage, dataset: str = "fake") -> None:
     torch.manual_seed(0)
     config = configure(stage)["model"] | {"classes": 4}
     about = {"stage": "stage2", "classes": 4}
-    save(Path(f"models/{dataset}/stage2.safetensors"), MODELS.build(config), {"about": about})
+    model = MODELS.build(config)
+    for head in model.heads.values():
+        head.neck.running_mean.normal_()
+    save(Path(f"models/{dataset}/stage2.safetensors"), model, {"about": about})
 
 
 @pytest.fixture
@@ -198,6 +202,15 @@ def test_a_gallery_that_cannot_be_compared_is_one_line(
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert Path("mine.parquet").read_bytes() == before
+
+
+def test_features_before_and_behind_the_necks_are_never_compared(stage: Stage):
+    mine, folder = Path("mine.parquet"), str(folder_of("0001C2T0001"))
+    search.main("fake", folder, gallery=mine, add=True, quiet=True)
+    other = "after" if stage.params.embed.neck == "before" else "before"
+    for gallery, message in ((mine, r"another embed\.neck"), (None, r"made with embed\.neck")):
+        with pytest.raises(PipelineError, match=message):
+            search.main("fake", folder, [f"embed.neck={other}"], gallery=gallery, quiet=True)
 
 
 def test_a_gallery_is_whole_when_writing_it_fails(stage: Stage, monkeypatch):

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 
 from pipeline import cli
 from pipeline.errors import PipelineError
-from train.registry import DATASETS
 from pipeline.schema import Status
 from shards.read import Shards, decode
 from tests.conftest import ROOT
@@ -20,6 +19,7 @@ from tests.train.tiny import rows, spoil, write_params, write_shards
 from train import stage1, stage2
 from train.data.clips import ClipDataset, TestDataset, chunked
 from train.data.sampler import Draw, PKSampler
+from train.registry import DATASETS
 
 FLIP = [{"type": "ClipFlip", "prob": 0.5}]
 
@@ -59,6 +59,12 @@ def test_labels_follow_the_sorted_pids(folder):
     data = train_set(folder())
     assert data.pids == [3, 7, 30]
     assert [data.pids[label] for label in data.labels] == data.table["pid"].tolist()
+
+
+@pytest.mark.parametrize("held_out", [3, 70])
+def test_holding_out_everybody_is_refused(folder, held_out):
+    with pytest.raises(PipelineError, match=rf"held_out is {held_out}, but there are 3"):
+        train_set(folder(), held_out=held_out)
 
 
 def test_labels_do_not_depend_on_the_hash_seed(folder):

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
-from train.models.base import SkeletonModel, Stage1Model, prompt_loss
+from train.models.contrast import Stage1Model
+from train.models.skeleton import SkeletonModel
+from train.parts.transg import prompt_loss
 
 VISUAL = {"type": "CnnEncoder", "name": "test_resnet", "size": (64, 32), "out_dim": 16}
 SKELETON = {
@@ -85,13 +87,13 @@ def test_a_few_steps_teach_the_towers_to_agree():
     assert losses["match_accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("modality", ["visual", "skeleton"])
-def test_descriptors_of_stage1_are_unit_vectors_of_one_modality(modality):
-    model = Stage1Model(VISUAL, SKELETON, modality=modality).eval()
+@pytest.mark.parametrize("descriptor", ["visual", "skeleton"])
+def test_descriptors_of_stage1_are_unit_vectors_of_one_modality(descriptor):
+    model = Stage1Model(VISUAL, SKELETON, descriptor=descriptor).eval()
     inputs, _ = clips()
     descriptor = model(inputs, mode="predict")
     torch.testing.assert_close(descriptor.norm(dim=1), torch.ones(6))
-    other = "xyz" if modality == "visual" else "frames"
+    other = "xyz" if descriptor == "visual" else "frames"
     changed = inputs | {other: torch.rand_like(inputs[other])}
     torch.testing.assert_close(model(changed, mode="predict"), descriptor)
 
@@ -112,6 +114,23 @@ def test_a_skeleton_model_learns_from_skeletons_alone():
         total(losses).backward()
         optimizer.step()
     assert losses["accuracy"] > 0.9
+
+
+def test_a_skeleton_model_describes_before_or_behind_its_neck():
+    model = SkeletonModel(SKELETON, classes=4).train()
+    inputs, labels = clips(8)
+    inputs = {"xyz": inputs["xyz"] + 1, "mask": inputs["mask"]}
+    for _ in range(50):
+        model(inputs, labels, mode="loss")
+    model.eval()
+    feature = model(inputs)["skeleton"]
+    normalise = torch.nn.functional.normalize
+    torch.testing.assert_close(model(inputs, mode="predict"), normalise(feature))
+    model.neck = "after"
+    behind = model(inputs, mode="predict")
+    torch.testing.assert_close(behind, normalise(model.head.neck(feature)))
+    # What all have in common is gone.
+    assert behind.mean(0).norm() < 0.5 * normalise(feature).mean(0).norm()
 
 
 def test_the_runner_reads_the_weights_of_the_encoder_before_it_trains(tmp_path):

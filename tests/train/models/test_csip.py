@@ -95,6 +95,39 @@ def test_descriptors_join_three_features_before_the_necks():
     torch.testing.assert_close(descriptor, joined / joined.norm(dim=1, keepdim=True))
 
 
+def test_descriptors_behind_the_necks_join_what_the_classifiers_see():
+    model = csip(neck="after").train()
+    inputs, labels = clips()
+    for _ in range(3):
+        losses_of(model, inputs, labels)
+    model.eval()
+    features, seen = model(inputs), []
+    for name, feature in features.items():
+        hook = model.heads[name].classifier.register_forward_pre_hook(
+            lambda _, given: seen.append(given[0])
+        )
+        model.heads[name](feature)
+        hook.remove()
+    joined = torch.cat(seen, dim=1)
+    expected = joined / joined.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(model(inputs, mode="predict"), expected)
+    before = model.eval()
+    before.neck = "before"
+    assert not torch.allclose(before(inputs, mode="predict"), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("neck", ["before", "after"])
+def test_a_clip_without_a_good_skeleton_has_no_skeleton_descriptor(neck):
+    model = csip(neck=neck, descriptor="skeleton").train()
+    inputs, labels = clips()
+    losses_of(model, inputs, labels)
+    model.eval()
+    inputs["mask"][3] = False
+    descriptor = model(inputs, mode="predict")
+    assert not descriptor[3].any()
+    torch.testing.assert_close(descriptor.norm(dim=1)[:3], torch.ones(3))
+
+
 def test_the_order_of_frames_changes_the_temporal_feature_alone():
     model = csip().eval()
     inputs, _ = clips()
@@ -191,7 +224,7 @@ def test_parts_can_be_switched_off_and_leave_no_idle_parameters(switches, terms)
 
 
 def test_the_skeleton_alone_can_describe_a_clip():
-    model = csip(modality="skeleton").eval()
+    model = csip(descriptor="skeleton").eval()
     inputs, _ = clips()
     del inputs["frames"]
     descriptor = model(inputs, mode="predict")
@@ -200,7 +233,7 @@ def test_the_skeleton_alone_can_describe_a_clip():
 
 
 def test_frames_and_skeletons_together_count_as_they_are_weighted():
-    model = csip(skeleton_weight=0.25).train()
+    model = csip(skeleton_weight=0.25, neck="after").train()
     inputs, labels = clips()
     for _ in range(200):
         losses_of(model, inputs, labels)
@@ -210,9 +243,10 @@ def test_frames_and_skeletons_together_count_as_they_are_weighted():
     torch.testing.assert_close(visual.norm(dim=1), torch.full((8,), 0.8**0.5))
     torch.testing.assert_close(skeleton.norm(dim=1), torch.full((8,), 0.2**0.5))
     # What all have in common is gone: the features point all ways.
-    alone = model.describe(inputs, "skeleton")
     assert skeleton.mean(0).norm() < 0.3 * skeleton.norm(dim=1).mean()
-    assert alone.mean(0).norm() > 0.5
+    model.neck = "before"
+    assert model.describe(inputs, "skeleton").mean(0).norm() > 0.5
+    model.neck = "after"
     other = dict(inputs, xyz=torch.randn(8, 4, 17, 3))
     torch.testing.assert_close(model.describe(other, "both")[:, :-16], visual)
     torch.testing.assert_close(model.describe(other), model.describe(inputs))

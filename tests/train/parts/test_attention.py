@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from train.parts.attention import Attention, masked_mean, position_code
+from train.parts.attention import Attention, position_code
+from train.parts.batch import masked_mean
 
 
 def test_attention_computes_what_torch_computes():

@@ -6,9 +6,10 @@ import yaml
 
 from pipeline.errors import PipelineError
 from tests.conftest import ROOT
-from train.parts.image import CnnEncoder, VitEncoder, resize_pos_embed
+from train.parts.image import CnnEncoder, VitEncoder
 from train.registry import MODELS
 from train.weights.checkpoint import load_part
+from train.weights.pretrained import resize_pos_embed
 from train.weights.renaming import CLIP, rename
 
 CONF = ROOT / "conf" / "encoder"

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from train.models.base import _match_accuracy
-from train.parts.losses import BatchHardTripletLoss, SkeletonPromptLoss, SupConLoss
+from train.parts.losses import BatchHardTripletLoss, SupConLoss
 from train.parts.precision import cosine_distance, unit
 from train.parts.prototypes import prototype_logits
+from train.parts.transg import SkeletonPromptLoss
 
 LABELS = torch.arange(6).repeat_interleave(2)
 PROMPT = SkeletonPromptLoss(dim=16, joints=17, frames=4)

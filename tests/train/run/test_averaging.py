@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pipeline import cli
-from train.registry import DATASETS, MODELS
 from tests.train.tiny import rows, write_project
 from train import stage1, stage2
 from train.data.sampler import PKSampler
+from train.registry import DATASETS, MODELS
 from train.run import averaging
 from train.run.averaging import take_statistics
 from train.run.hooks import ResumeHook

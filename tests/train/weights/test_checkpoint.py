@@ -9,7 +9,8 @@ from torch import nn
 
 from pipeline.errors import PipelineError
 from train.parts.image import CnnEncoder, VitEncoder
-from train.weights.checkpoint import load, load_part, load_visual, save
+from train.weights.checkpoint import load, load_part, save
+from train.weights.pretrained import load_visual
 from train.weights.renaming import FUSION, rename
 
 ARCH = {"embed_dim": 32, "depth": 2, "num_heads": 2}

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from bench.shifts import BAD_SHARE, GREY, Shifted, shifts
+from tests.train.tiny import rows, write_shards
+from train.data.clips import TestDataset
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 128, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", shifts())
+def test_a_shift_gives_new_frames_of_the_same_shape_and_leaves_the_old_alone(name, frames):
+    before, shift = frames.copy(), shifts()[name]
+    once, again = (shift(frames, frames[::-1], np.random.default_rng(1)) for _ in range(2))
+    assert (once.shape, once.dtype) == (frames.shape, frames.dtype)
+    np.testing.assert_array_equal(once, again)
+    np.testing.assert_array_equal(frames, before)
+    assert np.array_equal(once, frames) == (name == "as it is")
+
+
+def test_frames_that_are_no_higher_lose_nothing(frames):
+    small = frames[:, :64, :32]
+    np.testing.assert_array_equal(shifts()["64 pixels high"](small, small, None), small)
+
+
+def test_four_frames_in_ten_are_bad(frames):
+    spoilt = shifts()["4 frames in 10 blurred or covered"]
+    shares = [
+        (spoilt(frames, frames[::-1], np.random.default_rng(seed)) != frames).any((1, 2, 3)).mean()
+        for seed in range(10)
+    ]
+    assert abs(np.mean(shares) - BAD_SHARE) < 0.05
+
+
+def test_half_of_a_frame_is_hidden(frames):
+    upper = shifts()["upper half hidden"](frames, frames, None)
+    assert (upper[:, :64] == GREY).all()
+    np.testing.assert_array_equal(upper[:, 64:], frames[:, 64:])
+
+
+def test_clips_keep_their_owners_and_skeletons(tmp_path):
+    folder = write_shards(tmp_path / "tiny", rows({"query": [4, 9], "gallery": [4, 9]}))
+    data = TestDataset(str(folder), ["query", "gallery"], 4, (64, 32))
+    dark = Shifted(data, shifts()["gamma 2"])
+    assert len(dark) == len(data)
+    for index in range(len(data)):
+        clean, shifted = data[index]["inputs"], dark[index]["inputs"]
+        assert shifted["frames"].float().mean() < clean["frames"].float().mean()
+        assert all((clean[name] == shifted[name]).all() for name in clean if name != "frames")
+        assert dark.owner(index) == data.owner(index)

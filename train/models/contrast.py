@@ -1,0 +1,142 @@
+"""The model of stage 1: a clip's picture and its skeleton should agree."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.errors import PipelineError
+from train.models.base import Descriptor, Head, ReidModel
+from train.parts.batch import Inputs, has_skeleton
+from train.parts.gather import gather
+from train.parts.losses import SupConLoss, no_loss
+from train.parts.precision import in_float32, unit
+from train.parts.transg import prompt_loss
+from train.registry import MODELS
+
+
+@MODELS.register_module()
+class Stage1Model(ReidModel):
+    """Contrastive pretraining: the clip's picture and its skeleton should agree.
+
+    >>> from train.models.contrast import Stage1Model
+    >>> visual = dict(type="CnnEncoder", name="test_resnet", size=(64, 32), out_dim=16)
+    >>> skeleton = dict(type="SkeletonGraphTransformer", dim=32, layers=1, heads=4, out_dim=16)
+    >>> model = Stage1Model(visual, skeleton)
+    >>> clips = dict(frames=torch.rand(2, 4, 3, 64, 32), xyz=torch.randn(2, 4, 17, 3))
+    >>> sorted(model(clips, torch.tensor([0, 1]), mode="loss"))
+    ['loss_contrast', 'match_accuracy', 'temperature']
+    """
+
+    def __init__(
+        self,
+        visual: dict[str, Any],
+        skeleton: dict[str, Any],
+        temperature: float = 0.07,
+        prompt: dict[str, Any] | None = None,
+        prompt_weight: float = 1.0,
+        freeze_visual: bool = False,
+        classes: int = 0,
+        descriptor: Descriptor = "skeleton",
+        data_preprocessor: dict[str, Any] | None = None,
+    ) -> None:
+        """Build both towers.
+
+        Args:
+            visual: Configuration of the visual encoder.
+            skeleton: Configuration of the skeleton encoder; same `out_dim`.
+            temperature: Of the contrast at the start; it is learnt.
+            prompt: Configuration of a `SkeletonPromptLoss`, for TranSG's tasks on top.
+            prompt_weight: Weight of those.
+            freeze_visual: Train the skeleton tower only. Its batches may bring `visual` features.
+            classes: Training identities, where neither tower is pretrained: both learn to tell
+                them apart too. 0 for the paper's loss.
+            descriptor: What `predict` describes a clip by.
+            data_preprocessor: Configuration of a `ClipPreprocessor`.
+
+        Raises:
+            PipelineError: If the towers' features differ in size.
+        """
+        super().__init__(visual, skeleton, descriptor, data_preprocessor)
+        if self.visual.out_dim != self.skeleton.out_dim:
+            raise PipelineError(
+                f"the visual encoder gives {self.visual.out_dim} numbers and the skeleton encoder "
+                f"{self.skeleton.out_dim}. Set `out_dim` of both to the same"
+            )
+        self.contrast = SupConLoss(temperature)
+        self.prompt = MODELS.build(prompt) if prompt else None
+        self.prompt_weight, self.freeze_visual = prompt_weight, freeze_visual
+        if freeze_visual:
+            self.visual.requires_grad_(False)
+        # Two untrained towers give every clip nearly the same unit vector, and the contrast stays
+        # at chance. One classifier for both teaches them what a person is, and in the same words;
+        # a neck of each centres its features.
+        self.necks = self.classifier = None
+        if classes:
+            head = Head(self.visual.out_dim, classes)
+            self.necks = nn.ModuleList([head.neck, Head(self.visual.out_dim, classes).neck])
+            self.classifier = head.classifier
+
+    def train(self, mode: bool = True) -> "Stage1Model":
+        """Switch to training; a frozen tower stays in evaluation."""
+        super().train(mode)
+        if self.freeze_visual:
+            self.visual.eval()
+        return self
+
+    def visual_feature(self, inputs: Inputs) -> Tensor:
+        """Return the projected visual feature of each clip, `(B, D)`: what a cache keeps."""
+        if "visual" in inputs:
+            return inputs["visual"]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_visual):
+            _, projected = self.frame_tokens(inputs)
+            return projected[:, :, 0].mean(1)
+
+    def features(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return the feature of the picture and of the skeleton."""
+        features = {"visual": self.visual_feature(inputs)}
+        if "xyz" in inputs:
+            features["skeleton"] = self.skeleton_feature(inputs)
+        return features
+
+    def describe(self, inputs: Inputs, descriptor: Descriptor = "visual") -> Tensor:
+        """Return the unit feature of the picture or of the skeleton, `(B, D)`."""
+        feature = self.visual_feature if descriptor == "visual" else self.skeleton_feature
+        return unit(feature(inputs))
+
+    def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        """Return the contrast of both directions, over the clips that have a skeleton."""
+        mask = inputs.get("mask")
+        tokens = self.skeleton(inputs["xyz"], mask)
+        visual, skeleton = self.visual_feature(inputs), self.skeleton.pool(tokens, mask)
+        keep = gather(has_skeleton(inputs))
+        visual, skeleton, known = (gather(x)[keep] for x in (visual, skeleton, labels))
+        if len(known) < 2:
+            return {"loss_contrast": no_loss(self)}
+        losses = {}
+        if self.classifier is not None:
+            visual, skeleton = (
+                neck(x) for neck, x in zip(self.necks, (visual, skeleton), strict=True)
+            )
+            losses["loss_id"] = sum(
+                F.cross_entropy(self.classifier(x), known, label_smoothing=0.1)
+                for x in (visual, skeleton)
+            )
+        losses |= {
+            "loss_contrast": self.contrast(visual, skeleton, known),
+            "match_accuracy": _match_accuracy(visual, skeleton, known),
+            "temperature": 1 / self.contrast.scale().detach(),
+        }
+        if self.prompt is not None:
+            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            losses["loss_prompt"] = self.prompt_weight * prompt
+        return losses
+
+
+@torch.no_grad()
+@in_float32
+def _match_accuracy(visual: Tensor, skeleton: Tensor, labels: Tensor) -> Tensor:
+    """Return how often the picture nearest to a skeleton shows the same person."""
+    nearest = (unit(skeleton) @ unit(visual).T).argmax(1)
+    return (labels[nearest] == labels).float().mean()

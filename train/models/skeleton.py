@@ -1,0 +1,83 @@
+"""Re-identification by the skeleton alone."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.models.base import Head, Neck, ReidModel
+from train.parts.batch import Inputs, has_skeleton
+from train.parts.gather import gather
+from train.parts.losses import BatchHardTripletLoss, no_loss
+from train.parts.transg import prompt_loss
+from train.registry import MODELS
+
+
+@MODELS.register_module()
+class SkeletonModel(ReidModel):
+    """Re-identification by the skeleton alone: identity and triplet losses on one tower.
+
+    >>> from train.models.skeleton import SkeletonModel
+    >>> skeleton = dict(type="SkeletonGraphTransformer", dim=32, layers=1, heads=4, out_dim=16)
+    >>> model = SkeletonModel(skeleton, classes=2)
+    >>> model(dict(xyz=torch.randn(2, 6, 17, 3)), mode="predict").shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(
+        self,
+        skeleton: dict[str, Any],
+        classes: int,
+        margin: float = 0.3,
+        label_smoothing: float = 0.1,
+        prompt: dict[str, Any] | None = None,
+        prompt_weight: float = 1.0,
+        neck: Neck = "before",
+        data_preprocessor: dict[str, Any] | None = None,
+    ) -> None:
+        """Build the tower.
+
+        Args:
+            skeleton: Configuration of the skeleton encoder.
+            classes: Training identities.
+            margin: Of the triplet loss.
+            label_smoothing: Of the identity loss.
+            prompt: Configuration of a `SkeletonPromptLoss`, for TranSG's tasks on top.
+            prompt_weight: Weight of those.
+            neck: Describe a clip by its feature before or after the head's batch norm.
+            data_preprocessor: As MMEngine takes it.
+        """
+        super().__init__(None, skeleton, "skeleton", data_preprocessor, neck)
+        self.head = Head(self.skeleton.out_dim, classes)
+        self.triplet = BatchHardTripletLoss(margin)
+        self.label_smoothing = label_smoothing
+        self.prompt = MODELS.build(prompt) if prompt else None
+        self.prompt_weight = prompt_weight
+
+    def features(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Return the skeleton feature."""
+        return {"skeleton": self.skeleton_feature(inputs)}
+
+    def neck_of(self, name: str) -> nn.Module:
+        """Return the batch norm of the head."""
+        return self.head.neck
+
+    def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
+        """Return the losses over the clips that have a skeleton."""
+        mask = inputs.get("mask")
+        tokens = self.skeleton(inputs["xyz"], mask)
+        keep = gather(has_skeleton(inputs))
+        feature = gather(self.skeleton.pool(tokens, mask))[keep]
+        known = gather(labels)[keep]
+        if len(known) < 2:
+            return {"loss_id": no_loss(self)}
+        logits = self.head(feature)
+        losses = {
+            "loss_id": F.cross_entropy(logits, known, label_smoothing=self.label_smoothing),
+            "loss_triplet": self.triplet(feature, known),
+            "accuracy": (logits.argmax(1) == known).float().mean(),
+        }
+        if self.prompt is not None:
+            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            losses["loss_prompt"] = self.prompt_weight * prompt
+        return losses

@@ -1,0 +1,129 @@
+"""What a training starts from: its shards, its weights, its data set."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import paths
+from pipeline.errors import PipelineError
+from pipeline.stage import Stage
+from train.registry import DATASETS
+from train.weights.checkpoint import published
+
+Config = dict[str, Any]
+
+
+def report_dir(stage: Stage) -> Path:
+    """Return the folder of a training stage's curves."""
+    return stage.out(paths.report_dir(stage.key) / stage.name)
+
+
+def shards_of(stage: Stage) -> Path:
+    """Return the folder of the shards of the stage's dataset."""
+    return stage.read(paths.shards_dir(stage.dataset))
+
+
+def shard_files(stage: Stage) -> tuple[Path, ...]:
+    """Return the training shards of the stage's dataset.
+
+    Raises:
+        PipelineError: If there are none.
+    """
+    files = sorted(shards_of(stage).glob("train-*.parquet"))
+    if not files:
+        if any(shards_of(stage).glob("*.parquet")):
+            raise PipelineError(
+                f"{stage.dataset} has no training split: it can be tested on, not trained on. "
+                "Name another dataset in the run's line: train"
+            )
+        raise PipelineError(
+            f"{shards_of(stage)} holds no shards. Run: {_command_for_shards(stage)}"
+        )
+    return tuple(files)
+
+
+def _command_for_shards(stage: Stage) -> str:
+    return stage.rebuild("kinect" if stage.dataset in stage.params.kinect else "shards")
+
+
+def use_joints(config: Config) -> None:
+    """Take the graph of the skeleton encoder, and who mirrors whom, from the shards."""
+    from shards.read import Shards
+
+    model, data = config["model"], config["train_dataloader"]["dataset"]
+    joints = Shards(Path(data["root"])).layout.name
+    if joints == model["skeleton"]["joints"]:
+        return
+    model["skeleton"]["joints"] = joints
+    for transform in data["transforms"]:
+        if transform["type"] == "train.data.transforms.ClipFlip":
+            transform["joints"] = joints
+
+
+def take_start(stage: Stage, config: Config) -> tuple[Path, ...]:
+    """Let a configuration start from what the run's line names; return the files behind it.
+
+    That is a model of this project, whose towers are taken; weights that others published, for the
+    visual encoder; or a file of conf/, and nothing is taken.
+
+    Raises:
+        PipelineError: If it is not there, or belongs to another encoder.
+    """
+    start = stage.read(Path(stage.line.start))
+    if start.suffix == ".yaml":
+        return ()
+    if start.suffix == ".safetensors" and start.exists() and (about := published(start)):
+        _check_published(stage, config, start, about)
+        hook = {"type": "train.run.hooks.TowersHook", "path": str(start)}
+        config["custom_hooks"] = [*config.get("custom_hooks", []), hook]
+        return (start,)
+    found = [start] if start.is_file() else sorted(f for f in start.glob("*") if f.is_file())
+    if not found:
+        raise PipelineError(f"{start} is missing. {_how_to_get(stage, start)}")
+    if config["model"].get("visual") is None:
+        raise PipelineError(f"{stage.line.model} has no visual encoder to start from {start}")
+    config["model"]["visual"]["weights"] = str(start)
+    return tuple(found)
+
+
+def _how_to_get(stage: Stage, start: Path) -> str:
+    if start.parent == paths.weights_dir(start.name).parent:
+        if start.name not in stage.params.weights:
+            return f"Add {start.name} under weights in params.yaml, then run dvc repro again"
+        return f"Run: dvc repro weights@{start.name}"
+    for stage_name, file in (("stage1", paths.stage1_file), ("stage2", paths.stage2_file)):
+        if start == file(start.parent.name):
+            return f"Run: dvc repro {stage_name}@{start.parent.name}"
+    return f"Put the file there, or change start of {stage.key} in params.yaml"
+
+
+def _check_published(stage: Stage, config: Config, start: Path, about: Config) -> None:
+    """Check that towers published earlier are those of this run.
+
+    Raises:
+        PipelineError: With the line to change.
+    """
+    own = stage.line.encoder or stage.params.encoder_of(stage.key)
+    if about.get("encoder") != own:
+        raise PipelineError(
+            f"{start} was trained with the encoder {about.get('encoder')}, but {stage.key} names "
+            f"{own}. Change encoder or start of its line in params.yaml"
+        )
+    skeleton = config["model"].get("skeleton")
+    theirs = about.get("skeleton")
+    if skeleton is not None and theirs is not None and theirs != skeleton:
+        changed = sorted(key for key in skeleton if skeleton[key] != theirs.get(key))
+        raise PipelineError(
+            f"{start} was trained with another skeleton encoder ({', '.join(changed)} differ). "
+            f"Set stage1.skeleton of {stage.line.recipe} to the same"
+        )
+    held_out = stage.params.stage2.held_out
+    if about.get("held_out", 0) != held_out:
+        raise PipelineError(
+            f"{start} was trained with stage2.held_out={about.get('held_out', 0)}, but now it is "
+            f"{held_out}: both stages must hold out the same people. {_how_to_get(stage, start)}"
+        )
+
+
+def build_dataset(config: Config) -> Any:
+    """Build the training data of a configuration."""
+    return DATASETS.build(dict(config["train_dataloader"]["dataset"]))

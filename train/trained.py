@@ -1,0 +1,170 @@
+"""What stage 2 published: the one way to load it, for everything that describes people by it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+from pipeline.errors import PipelineError
+from pipeline.stage import Stage
+from train.weights.checkpoint import load, load_part
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.params.knobs import EmbedParams
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A published model: its weights, and what it is made of.
+
+    Attributes:
+        file: The file.
+        about: What stands in it: configuration of the model, its clips, what was held out.
+        state: Its weights.
+        config: The model's configuration, set to describe as `embed` asks for.
+    """
+
+    file: Path
+    about: dict[str, Any]
+    state: dict[str, "torch.Tensor"]
+    config: dict[str, Any]
+
+    @classmethod
+    def of(cls, stage: Stage) -> "Trained":
+        """Load the model of the stage's run.
+
+        Raises:
+            PipelineError: If stage 2 has not run, or did not train what should describe.
+        """
+        file = stage.read(paths.stage2_file(stage.key))
+        if not file.exists():
+            raise PipelineError(f"{file} is missing. Run: {stage.rebuild('stage2')}")
+        return cls.read(file, stage.params.embed)
+
+    @classmethod
+    def read(cls, file: Path, knobs: "EmbedParams") -> "Trained":
+        """Load a model that stage 2 published, on whatever machine.
+
+        Args:
+            file: The file.
+            knobs: How to describe.
+
+        Raises:
+            PipelineError: If the file is damaged, is none of stage 2, asks for code from elsewhere,
+                or does not know what should describe.
+        """
+        state, metadata = load(file)
+        about = metadata.get("about", {})
+        if "model" not in about or "clips" not in about:
+            raise PipelineError(
+                f"{file} is no model of stage 2. Make it again: dvc repro -f stage2"
+            )
+        refuse_foreign(about["model"], file)
+        return cls(file, about, state, _describing(about, knobs, file))
+
+    @property
+    def descriptor(self) -> str:
+        """What tracklets are described by: visual, skeleton or both."""
+        return self.config.get("descriptor") or trained_descriptor(self.about)
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether it knows a prototype of every training identity."""
+        return "visual_prototypes" in self.state
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of a clip."""
+        return self.about["clips"]["clip_frames"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        height, width = self.about["clips"]["image_size"]
+        return height, width
+
+    def model(self) -> "torch.nn.Module":
+        """Build it, with its weights, in evaluation mode on the device."""
+        config = json.loads(json.dumps(self.config))
+        if config.get("visual"):
+            # Its own weights come; nothing is downloaded to be overwritten.
+            config["visual"]["weights"] = None
+        model = self._build(config)
+        load_part(model, self.state, "", self.file)
+        return _ready(model)
+
+    def untrained(self) -> "torch.nn.Module":
+        """Build it as training began: with pretrained weights at most."""
+        import torch
+
+        torch.manual_seed(self.about["seed"])
+        model = self._build(json.loads(json.dumps(self.config)))
+        if model.visual is not None:
+            model.visual.init_weights()
+        return _ready(model)
+
+    def _build(self, config: dict[str, Any]) -> "torch.nn.Module":
+        from train.registry import MODELS
+
+        return MODELS.build(config)
+
+
+def _ready(model: "torch.nn.Module") -> "torch.nn.Module":
+    import torch
+
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def refuse_foreign(config: Any, file: Path) -> None:
+    """Check that a configuration that came with weights names classes of this project alone.
+
+    Raises:
+        PipelineError: If it would run anything else.
+    """
+    if isinstance(config, dict):
+        name = config.get("type")
+        if name is not None and not (isinstance(name, str) and name.startswith("train.")):
+            raise PipelineError(
+                f"{file} asks for {name!r}, which is no part of this project. Do not use this file"
+            )
+        for value in config.values():
+            refuse_foreign(value, file)
+    elif isinstance(config, list):
+        for value in config:
+            refuse_foreign(value, file)
+
+
+def trained_descriptor(about: dict[str, Any]) -> str:
+    """Return what a model was trained to be described by."""
+    return "visual" if about["model"].get("visual") else "skeleton"
+
+
+def _describing(about: dict[str, Any], knobs: "EmbedParams", file: Path) -> dict[str, Any]:
+    """Return the configuration of a model, set to describe as `embed` asks for."""
+    trained = trained_descriptor(about)
+    wanted = knobs.descriptor or trained
+    config = about["model"] | {"neck": knobs.neck}
+    if wanted != trained:
+        if trained == "skeleton" or not config.get("use_skeleton", True):
+            raise PipelineError(
+                f"embed.descriptor is {wanted}, but {file} was trained without such an encoder. "
+                "Set embed.descriptor to null"
+            )
+        config["descriptor"] = wanted
+    if wanted == "both":
+        config["skeleton_weight"] = _skeleton_weight(about, knobs, file)
+    return config
+
+
+def _skeleton_weight(about: dict[str, Any], knobs: "EmbedParams", file: Path) -> float:
+    if knobs.skeleton_weight is not None:
+        return knobs.skeleton_weight
+    if "skeleton_weight" not in about:
+        raise PipelineError(
+            f"embed.skeleton_weight is null, and {file} was trained on everybody who could say "
+            "what it should be. Set stage2.held_out=12, or the weight to a number"
+        )
+    return about["skeleton_weight"][knobs.neck]

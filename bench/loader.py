@@ -16,8 +16,8 @@ from pipeline.cli import run
 
 PEOPLE, FRAMES, CLIP, RUNS = 12, 48, 8, 31
 CHANGES = (
-    {"type": "ClipFlip", "prob": 0.5},
-    {"type": "ClipErase", "prob": 0.5, "value": [124, 116, 104]},
+    {"type": "train.data.transforms.ClipFlip", "prob": 0.5},
+    {"type": "train.data.transforms.ClipErase", "prob": 0.5, "value": [124, 116, 104]},
 )
 
 

@@ -74,7 +74,7 @@ VARIANTS = {
     "visual baseline": _parts(False, False, False, False),
     "+ stage 1": _parts(True, False, False, False),
     "+ PFU": _parts(True, True, False, True),
-    "+ SGTM, no distillation": [*_FULL, "stage2.distill_weight=0"],
+    "+ SGTM, no distillation": [*_FULL, "+stage2.settings.distill_weight=0"],
     "full": _FULL,
     "full, 12 people held out": _HELD_OUT,
     "full, 12 people held out, skeletons at test too": _BOTH,
@@ -101,7 +101,7 @@ TRIALS = {
     "distilled ten times as hard": (
         "uniformed",
         "full, true skeletons",
-        "stage2.distill_weight=10",
+        "+stage2.settings.distill_weight=10",
     ),
     "joints alone": (
         "uniformed, shared bodies",

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from train.models.contrast import Stage1Model
 
 # The paper's towers and clips. What the weights are makes no difference to the time.
-VISUAL = {"type": "VitEncoder"}
-SKELETON = {"type": "SkeletonGraphTransformer"}
-PREPROCESSOR = {"type": "ClipPreprocessor", "mean": [0.5] * 3, "std": [0.5] * 3}
+VISUAL = {"type": "train.parts.image.VitEncoder"}
+SKELETON = {"type": "train.parts.skeleton.SkeletonGraphTransformer"}
+PREPROCESSOR = {
+    "type": "train.data.preprocess.ClipPreprocessor",
+    "mean": [0.5] * 3,
+    "std": [0.5] * 3,
+}
 # A batch of the recipe: 16 identities with 4 clips each. All batches cost the same.
 CLIP, BATCH, RUNS = 8, 64, 3
 

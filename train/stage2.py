@@ -6,6 +6,7 @@ Run one:   python -m train.stage2 --run walkers
 from typing import TYPE_CHECKING, Any
 
 from pipeline import paths
+from pipeline.errors import PipelineError
 from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def stage2(stage: Stage) -> "Training":
     data |= {"root": str(shards_of(stage)), "held_out": knobs.held_out, "limit": stage.limit}
     inputs = (*shard_files(stage), *take_start(stage, config))
     use_joints(config)
+    _check_guide(stage, config)
     config["model"]["classes"] = len(build_dataset(config).pids)
     if knobs.ema:
         hook = {"type": "train.run.averaging.AverageHook", "decay": knobs.ema}
@@ -69,6 +71,17 @@ def stage2(stage: Stage) -> "Training":
         then="embed",
         learn=_learn(stage, config) if knobs.held_out else None,
     )
+
+
+def _check_guide(stage: Stage, config: dict[str, Any]) -> None:
+    """Check that an encoder that guides, and is not trained here, was trained before."""
+    hooks = [hook["type"] for hook in config["custom_hooks"]]
+    if config["model"].get("use_skeleton") and "train.run.hooks.TowersHook" not in hooks:
+        raise PipelineError(
+            f"{stage.line.model} is guided by a skeleton encoder that this stage does not train, "
+            f"but {stage.key} starts from {stage.line.start}. Let it start from stage 1, or set "
+            "stage2.settings.use_skeleton=false"
+        )
 
 
 def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import paths
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage
+from train.registry import MODELS
 from train.weights.checkpoint import load, load_part
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Trained:
         if config.get("visual"):
             # Its own weights come; nothing is downloaded to be overwritten.
             config["visual"]["weights"] = None
-        model = self._build(config)
+        model = MODELS.build(config)
         load_part(model, self.state, "", self.file)
         return _ready(model)
 
@@ -101,15 +102,10 @@ class Trained:
         import torch
 
         torch.manual_seed(self.about["seed"])
-        model = self._build(json.loads(json.dumps(self.config)))
+        model = MODELS.build(json.loads(json.dumps(self.config)))
         if model.visual is not None:
             model.visual.init_weights()
         return _ready(model)
-
-    def _build(self, config: dict[str, Any]) -> "torch.nn.Module":
-        from train.registry import MODELS
-
-        return MODELS.build(config)
 
 
 def _ready(model: "torch.nn.Module") -> "torch.nn.Module":

@@ -61,9 +61,9 @@ def test_commands_about_shards_work(walkers: Extracted, monkeypatch):
 
 def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys):
     from evaluate import embed
-    from pipeline.cli import start
+    from pipeline.stage import start
 
-    publish_model(start("search", "walkers", None, 0, False, False, True), "walkers")
+    publish_model(start("search", "walkers", None), "walkers")
     embed.main("walkers", ["runtime.workers=1"], quiet=True)
     Path("data/features").mkdir(exist_ok=True)
     Path("work/try/trial/data/features/walkers.parquet").rename("data/features/walkers.parquet")

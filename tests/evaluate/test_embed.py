@@ -13,8 +13,8 @@ from pipeline.distances import CosineDistances
 from pipeline.errors import PipelineError
 from pipeline.ranking import cmc_and_map
 from pipeline.schema import Status
+from tests.stages import make
 from tests.train.tiny import rows, spoil, write_project, write_shards
-from train import stage1, stage2
 
 FEATURES, BASELINES = "data/features/tiny.parquet", "data/features/tiny_baselines.parquet"
 PEOPLE = {"train": [1, 2, 5, 8], "query": [3, 4, 6], "gallery": [3, 4, 6]}
@@ -25,8 +25,8 @@ def trained(tmp_path_factory):
     """Return a project in which both stages have run."""
     folder = write_project(tmp_path_factory.mktemp("trained"), rows(PEOPLE))
     with contextlib.chdir(folder):
-        stage1.main("tiny", [], 0, False, False, True)
-        stage2.main("tiny", [], 0, False, False, True)
+        make("stage1", "tiny")
+        make("stage2", "tiny")
     return folder
 
 
@@ -35,8 +35,8 @@ def held_out(tmp_path, monkeypatch):
     """Return a project in which both stages have run without two of the people."""
     monkeypatch.chdir(tmp_path)
     write_project(tmp_path, rows(PEOPLE), stage2={"held_out": 2})
-    stage1.main("tiny", [], 0, False, False, True)
-    stage2.main("tiny", [], 0, False, False, True)
+    make("stage1", "tiny")
+    make("stage2", "tiny")
     return tmp_path
 
 
@@ -184,14 +184,14 @@ def test_a_missing_model_names_the_command(project):
 
 def test_a_model_of_other_switches_is_refused(project):
     with pytest.raises(PipelineError, match="does not fit the model"):
-        run("stage2.use_temporal=false")
+        run("stage2.settings.use_temporal=false")
 
 
 @pytest.mark.parametrize(
     ("descriptor", "switch"),
     [
-        ("skeleton", "stage2.use_skeleton=false"),
-        ("both", "stage2.use_skeleton=false"),
+        ("skeleton", "stage2.settings.use_skeleton=false"),
+        ("both", "stage2.settings.use_skeleton=false"),
         ("both", "stage2.descriptor=skeleton"),
         ("visual", "stage2.descriptor=skeleton"),
     ],

@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
-from pipeline.cli import start
 from pipeline.errors import PipelineError
+from pipeline.stage import start
+from tests.stages import make
 from tests.train.tiny import rows, write_project
 from train import stage1
 from train.weights.checkpoint import load
@@ -19,7 +20,7 @@ def project(tmp_path, monkeypatch):
 
 
 def train(*overrides: str, limit: int = 0, dry_run: bool = False) -> None:
-    stage1.main("tiny", list(overrides), limit, dry_run, False, False)
+    make("stage1", "tiny", *overrides, limit=limit, dry_run=dry_run, quiet=False)
 
 
 def test_stage_1_publishes_both_towers_and_what_they_are(project):
@@ -76,8 +77,8 @@ def test_a_finished_run_is_not_done_again(project, capsys):
 
 def test_a_changed_knob_makes_another_run(project):
     def fingerprint(*overrides: str) -> str:
-        stage = start("stage1", "tiny", list(overrides), 0, False, False, True)
-        return stage1.prepare(stage).fingerprint
+        stage = start("stage1", "tiny", list(overrides))
+        return stage1.stage1(stage).fingerprint
 
     assert fingerprint() == fingerprint("runtime.workers=3")
     assert fingerprint() != fingerprint("stage1.lr=0.5")

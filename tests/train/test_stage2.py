@@ -1,11 +1,14 @@
 import contextlib
+import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import cli
 from pipeline.errors import PipelineError
+from pipeline.stage import start
+from tests.stages import make
 from tests.train.tiny import rows, write_project
 from train import stage1, stage2
 from train.data.clips import ClipDataset
@@ -13,10 +16,22 @@ from train.parts.precision import unit
 from train.parts.prototypes import prototypes
 from train.registry import DATASETS, MODELS
 from train.run.hooks import TowersHook
+from train.run.setup import build_dataset
 from train.weights.checkpoint import load
 
+ALONE = [
+    "runs.tiny.model=skeleton",
+    "runs.tiny.encoder=none",
+    "runs.tiny.start=conf/encoder/none.yaml",
+]
 OUTPUT = "models/tiny/stage2.safetensors"
-BASELINE = ["stage2.use_prototypes=false", "stage2.use_temporal=false", "stage2.use_skeleton=false"]
+BASELINE = [
+    "runs.tiny.start=conf/encoder/conv_stem.yaml",
+    "runs.tiny.encoder=conv_stem",
+    "stage2.settings.use_prototypes=false",
+    "stage2.settings.use_temporal=false",
+    "stage2.settings.use_skeleton=false",
+]
 
 
 @pytest.fixture
@@ -30,7 +45,7 @@ def trained(tmp_path_factory):
     """Return a project in which stage 1 has run."""
     folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
     with contextlib.chdir(folder):
-        stage1.main("tiny", [], 0, False, False, True)
+        make("stage1", "tiny")
     return folder
 
 
@@ -41,7 +56,7 @@ def after_stage1(trained, tmp_path, monkeypatch):
 
 
 def train(*overrides: str, dry_run: bool = False) -> None:
-    stage2.main("tiny", list(overrides), 0, dry_run, False, False)
+    make("stage2", "tiny", *overrides, dry_run=dry_run, quiet=False)
 
 
 class FakeRunner:
@@ -50,8 +65,8 @@ class FakeRunner:
 
 
 def config_of(*overrides: str) -> dict:
-    stage = cli.start("stage2", "tiny", list(overrides), 0, False, False, True)
-    return stage2.prepare(stage).config
+    stage = start("stage2", "tiny", list(overrides))
+    return stage2.stage2(stage).config
 
 
 def model_of(project, *overrides: str):
@@ -61,7 +76,7 @@ def model_of(project, *overrides: str):
 def test_stage_2_publishes_a_model_with_prototypes_of_every_identity(after_stage1):
     train()
     state, metadata = load(after_stage1 / OUTPUT)
-    assert metadata["about"]["classes"] == 4
+    assert metadata["about"]["model"]["classes"] == 4
     for name in ("visual_prototypes", "skeleton_prototypes"):
         torch.testing.assert_close(state[name].norm(dim=1), torch.ones(4))
     assert (after_stage1 / "reports/tiny/stage2/plots/metrics/loss_triplet.tsv").exists()
@@ -119,26 +134,73 @@ def test_prototypes_are_the_mean_of_an_identitys_clips_and_never_random(after_st
 
 
 def test_the_visual_baseline_needs_no_stage_1(project):
-    train("stage2.use_stage1=false", *BASELINE)
+    train(*BASELINE)
     state, _ = load(project / "work/try/trial" / OUTPUT)
     assert not [name for name in state if name.startswith(("skeleton.", "temporal", "updater"))]
 
 
 def test_skeletons_alone_can_be_trained_on(project):
-    train("stage2.use_stage1=false", "stage2.descriptor=skeleton", "stage2.shuffle_frames=true")
+    train(*ALONE, "stage2.shuffle_frames=true")
     state, _ = load(project / "work/try/trial" / OUTPUT)
     assert {name.split(".")[0] for name in state} == {"skeleton", "head"}
 
 
-def test_held_out_identities_are_scored_and_the_best_epoch_is_published(after_stage1):
-    train("stage2.held_out=2", "stage2.epochs=4")
-    trial = after_stage1 / "work/try/trial"
-    _, metadata = load(trial / OUTPUT)
-    assert metadata["about"]["classes"] == 2
-    lines = (trial / "reports/tiny/stage2/plots/metrics/val_mAP.tsv").read_text().splitlines()
+@pytest.fixture
+def held_out(tmp_path, monkeypatch):
+    """Return a project in which stage 1 has run, and two of four people are held out."""
+    monkeypatch.chdir(tmp_path)
+    knobs = {"stage1": {"skeleton_epochs": 1}, "stage2": {"held_out": 2, "epochs": 4}}
+    write_project(tmp_path, rows({"train": [1, 2, 5, 8]}), **knobs)
+    make("stage1", "tiny")
+    return tmp_path
+
+
+def test_held_out_identities_choose_the_epoch_and_say_how_much_skeletons_count(held_out):
+    train()
+    _, metadata = load(held_out / OUTPUT)
+    about = metadata["about"]
+    assert (about["model"]["classes"], about["held_out"]) == (2, 2)
+    lines = (held_out / "reports/tiny/stage2/plots/metrics/val_mAP.tsv").read_text().splitlines()
     scores = [float(line.split("\t")[1]) for line in lines[1:]]
     assert len(scores) == 4
-    assert metadata["about"]["epoch"] == scores.index(max(scores)) + 1
+    assert about["epoch"] == scores.index(max(scores)) + 1
+    assert set(about["skeleton_weight"]) == {"before", "after"}
+
+
+def test_held_out_identities_are_strangers_to_every_run(held_out):
+    first = stage1.stage1(start("stage1", "tiny"))
+    second = stage2.stage2(start("stage2", "tiny"))
+    for training in (first, first.before, second):
+        assert build_dataset(training.config).pids == [1, 2]
+    scored = DATASETS.build(dict(second.config["val_dataloader"]["dataset"]))
+    assert set(scored.metainfo["pid"]) == {5, 8}
+
+
+def test_a_stage_1_that_knows_the_held_out_identities_is_refused(after_stage1):
+    with pytest.raises(PipelineError, match=r"held_out=0, but now it is 2.*dvc repro stage1@tiny"):
+        train("stage2.held_out=2")
+
+
+@pytest.mark.parametrize("own_camera", [False, True])
+def test_held_out_identities_are_ranked_by_their_datasets_rule(held_out, own_camera):
+    file = held_out / "data/index/tiny.parquet"
+    table = pq.read_table(file)
+    rules = json.loads(table.schema.metadata[b"rules"]) | {"same_camera_counts": own_camera}
+    about = table.schema.metadata | {b"rules": json.dumps(rules).encode()}
+    pq.write_table(table.replace_schema_metadata(about), file)
+    metric = config_of()["val_evaluator"]["metrics"]
+    assert metric["same_camera_counts"] is own_camera
+
+
+def test_a_misspelt_setting_or_class_is_refused_before_anything_runs(after_stage1):
+    with pytest.raises(
+        PipelineError, match=r"takes no argument use_temporl\. Did you mean use_tem"
+    ):
+        train("stage2.settings.use_temporl=false")
+    with pytest.raises(PipelineError, match=r"no class train\.models\.csip\.CsipModl.*CsipModel\?"):
+        train("overrides.stage2={model:{type:train.models.csip.CsipModl}}")
+    with pytest.raises(PipelineError, match=r"model 'cspi' is no file of conf/model/\. .*csip\?"):
+        train("runs.tiny.model=cspi")
 
 
 def test_averaged_weights_are_published(after_stage1):
@@ -181,20 +243,20 @@ def test_gradients_can_be_accumulated(after_stage1):
 
 
 def test_a_missing_stage_1_names_the_command_and_the_knob(project):
-    with pytest.raises(PipelineError, match=r"dvc repro stage1@tiny.*stage2\.use_stage1=false"):
+    with pytest.raises(PipelineError, match=r"stage1\.safetensors is missing\..*stage1@tiny"):
         train()
 
 
 def test_weights_of_another_encoder_are_refused_by_name(after_stage1):
-    with pytest.raises(PipelineError, match=r"stage1\.encoder=conv_stem.*is resnet50"):
-        train("stage2.encoder=resnet50")
+    with pytest.raises(PipelineError, match="with the encoder conv_stem, but tiny names resnet50"):
+        train("runs.tiny.encoder=resnet50")
 
 
 def test_a_skeleton_encoder_of_another_size_is_refused(after_stage1):
-    with pytest.raises(PipelineError, match="Make both with the same settings"):
+    with pytest.raises(PipelineError, match=r"another skeleton encoder \(dim differ\)"):
         train("stage1.skeleton.dim=32")
 
 
 def test_untrained_skeletons_may_not_guide(project):
-    with pytest.raises(PipelineError, match="use_skeleton needs the skeleton encoder of stage 1"):
-        train("stage2.use_stage1=false")
+    with pytest.raises(PipelineError, match=r"csip is guided by .* use_skeleton=false"):
+        train("runs.tiny.start=conf/encoder/conv_stem.yaml", "runs.tiny.encoder=conv_stem")

@@ -78,6 +78,11 @@ def write_params(folder: Path, **knobs: dict) -> None:
     """Write a params.yaml whose only dataset is `tiny`."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["datasets"] = {"tiny": params["datasets"]["walkers"]}
+    line = {"train": "tiny", "recipe": "params.yaml"}
+    conf = "conf/encoder/conv_stem.yaml"
+    params["pretraining"] = {"tiny": line | {"encoder": "conv_stem", "start": conf}}
+    start = "models/tiny/stage1.safetensors"
+    params["runs"] = {"tiny": line | {"test": "tiny", "model": "csip", "start": start}}
     for section, values in (*KNOBS.items(), *knobs.items()):
         params[section] = merge(params[section], values)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -94,6 +99,7 @@ def write_project(folder: Path, made: list[dict], **knobs: dict) -> Path:
         for row in tracklets
     ]
     (folder / "data/index").mkdir(parents=True)
-    columns = schema.with_metadata(schema.INDEX, dataset="tiny")
+    rules = '{"gallery_includes_queries": true, "same_camera_counts": false, "both_ways": false}'
+    columns = schema.with_metadata(schema.INDEX, dataset="tiny", rules=rules)
     pq.write_table(pa.Table.from_pylist(index, columns), folder / "data/index/tiny.parquet")
     return folder

@@ -13,9 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 from train.models.contrast import Stage1Model
 from train.models.csip import CsipModel
 
-VISUAL = {"type": "VitEncoder", "name": "test_vit", "size": (64, 32), "out_dim": 16}
+VISUAL = {
+    "type": "train.parts.image.VitEncoder",
+    "name": "test_vit",
+    "size": (64, 32),
+    "out_dim": 16,
+}
 SKELETON = {
-    "type": "SkeletonGraphTransformer",
+    "type": "train.parts.skeleton.SkeletonGraphTransformer",
     "dim": 32,
     "layers": 1,
     "heads": 4,

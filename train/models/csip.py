@@ -12,7 +12,8 @@ from train.parts.batch import Inputs, has_skeleton, masked_mean
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss, LogitScale
 from train.parts.precision import cosine_distance, unit
-from train.parts.prototypes import prototype_logits
+from train.parts.prototypes import PrototypeFusion, PrototypeUpdater, prototype_logits
+from train.parts.temporal import SkeletonGuidedTemporalModule
 from train.registry import MODELS
 
 
@@ -24,8 +25,10 @@ class CsipModel(ReidModel):
     the usual visual baseline, identity and triplet losses.
 
     >>> from train.models.csip import CsipModel
-    >>> visual = dict(type="CnnEncoder", name="test_resnet", size=(64, 32), out_dim=16)
-    >>> skeleton = dict(type="SkeletonGraphTransformer", dim=32, layers=1, heads=4, out_dim=16)
+    >>> cnn = "train.parts.image.CnnEncoder"
+    >>> visual = dict(type=cnn, name="test_resnet", size=(64, 32), out_dim=16)
+    >>> graph = "train.parts.skeleton.SkeletonGraphTransformer"
+    >>> skeleton = dict(type=graph, dim=32, layers=1, heads=4, out_dim=16)
     >>> model = CsipModel(visual, skeleton, classes=5)
     >>> model(dict(frames=torch.rand(2, 4, 3, 64, 32)), mode="predict").shape
     torch.Size([2, 208])
@@ -115,16 +118,15 @@ class CsipModel(ReidModel):
         if use_prototypes:
             self._check_dims(dim)
             if use_skeleton:
-                self.fusion = _build("PrototypeFusion", fusion, dim=dim)
-            self.updater = _build("PrototypeUpdater", updater, dim=dim)
+                self.fusion = PrototypeFusion(**{"dim": dim} | (fusion or {}))
+            self.updater = PrototypeUpdater(**{"dim": dim} | (updater or {}))
             self.scale = LogitScale(temperature)
             self.register_buffer("visual_prototypes", torch.zeros(classes, dim))
             self.register_buffer("skeleton_prototypes", torch.zeros(classes, dim))
         if use_temporal:
             skeleton_dim = self.skeleton.out_dim if use_skeleton else None
-            self.temporal = _build(
-                "SkeletonGuidedTemporalModule", temporal, dim=width, skeleton_dim=skeleton_dim
-            )
+            sizes = {"dim": width, "skeleton_dim": skeleton_dim}
+            self.temporal = SkeletonGuidedTemporalModule(**sizes | (temporal or {}))
 
     def _check_dims(self, dim: int) -> None:
         if self.skeleton is not None and self.skeleton.out_dim != dim:
@@ -271,7 +273,3 @@ class CsipModel(ReidModel):
         prototypes = prototypes[None]
         prototypes = prototypes + self.updater(prototypes, tokens)
         return self.scale() * prototype_logits(feature, prototypes)
-
-
-def _build(kind: str, settings: dict[str, Any] | None, **sizes: int | None) -> nn.Module:
-    return MODELS.build({"type": kind, **sizes, **(settings or {})})

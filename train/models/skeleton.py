@@ -18,7 +18,8 @@ class SkeletonModel(ReidModel):
     """Re-identification by the skeleton alone: identity and triplet losses on one tower.
 
     >>> from train.models.skeleton import SkeletonModel
-    >>> skeleton = dict(type="SkeletonGraphTransformer", dim=32, layers=1, heads=4, out_dim=16)
+    >>> graph = "train.parts.skeleton.SkeletonGraphTransformer"
+    >>> skeleton = dict(type=graph, dim=32, layers=1, heads=4, out_dim=16)
     >>> model = SkeletonModel(skeleton, classes=2)
     >>> model(dict(xyz=torch.randn(2, 6, 17, 3)), mode="predict").shape
     torch.Size([2, 16])

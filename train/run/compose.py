@@ -43,6 +43,9 @@ def compose(stage: str, params: Params, encoder: str, model: str | None = None) 
         config.params = params.model_dump(mode="json")
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del plain["params"]
+    if "type" not in plain["model"]["visual"]:
+        # The encoder `none` says how large features are, no more.
+        del plain["model"]["visual"]
     if stage == "stage2":
         plain["model"] |= params.stage2.settings
     # The Runner calls `.pop` on nested dicts and rejects OmegaConf nodes: hand it a plain dict.

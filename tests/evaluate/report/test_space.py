@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluate.report import space
-from pipeline.cli import Stage, start
+from pipeline.stage import Stage, start
 from tests.fake_extraction import Extracted, write_shards_of
 
 TRAINED = [
@@ -33,7 +33,7 @@ def trained(extracted: Callable[..., Extracted]) -> Callable[..., Stage]:
 
         extracted(TRAINED)
         write_shards_of()
-        stage = start("report", "fake", list(overrides), 0, False, False, True)
+        stage = start("report", "fake", list(overrides))
         torch.manual_seed(0)
         config = configure(stage)
         model = MODELS.build(config["model"] | {"classes": 4})
@@ -48,7 +48,7 @@ def trained(extracted: Callable[..., Extracted]) -> Callable[..., Stage]:
 
 
 def test_a_prototype_is_the_direction_of_its_persons_features(trained):
-    found = space.training_points(trained("stage2.use_skeleton=false"))
+    found = space.training_points(trained("stage2.settings.use_skeleton=false"))
     persons, vectors = np.array(found.persons), found.vectors
     assert persons.tolist() == [3] * 3 + [5] * 3 + [8] * 3 + [9] * 3 + [3, 5, 8, 9]
     assert found.names[0] == "0003C1T0001, camera 0"
@@ -67,7 +67,7 @@ def test_the_page_shows_training_tracklets_with_prototypes(trained):
 
 
 @pytest.mark.parametrize(
-    "override", ["stage2.use_prototypes=false", "embed.descriptor=skeleton", "nothing"]
+    "override", ["stage2.settings.use_prototypes=false", "embed.descriptor=skeleton", "nothing"]
 )
 def test_without_prototypes_there_is_nothing_to_show(trained, override):
     stage = trained(*[override] * (override != "nothing"))

@@ -18,8 +18,8 @@ from evaluate.describe import Embedder
 from evaluate.search import __main__ as search
 from evaluate.search.gallery import Entry, Gallery
 from evaluate.search.query import from_folder, from_video
-from pipeline.cli import Stage, start
 from pipeline.errors import PipelineError
+from pipeline.stage import Stage, start
 from tests.fake_extraction import Extracted, write_shards_of
 
 PEOPLE = [
@@ -51,7 +51,7 @@ def stage(extracted: Callable[..., Extracted]) -> Stage:
     """A dataset whose test tracklets are embedded by an untrained model."""
     extracted(PEOPLE)
     write_shards_of()
-    stage = start("search", "fake", ["runtime.workers=1"], 0, False, False, True)
+    stage = start("search", "fake", ["runtime.workers=1"])
     publish_model(stage)
     embed.main("fake", quiet=True)
     return stage
@@ -90,7 +90,7 @@ def test_a_folder_of_a_tracklets_frames_has_the_tracklets_feature(stage: Stage, 
         embed.main("fake", override, quiet=True)
         Path("data/features/fake.parquet").unlink()
         Path("work/try/trial/data/features/fake.parquet").rename("data/features/fake.parquet")
-        stage = start("search", "fake", override, 0, False, False, True)
+        stage = start("search", "fake", override)
     made = Embedder(stage).feature(from_folder(folder_of("0002C2T0001")))
     entry = Gallery.of_dataset(stage).find("0002C2T0001")
     np.testing.assert_allclose(made / np.linalg.norm(made), entry.feature, atol=1e-5)

@@ -21,7 +21,7 @@ from train.data.clips import ClipDataset, TestDataset, chunked
 from train.data.sampler import Draw, PKSampler
 from train.registry import DATASETS
 
-FLIP = [{"type": "ClipFlip", "prob": 0.5}]
+FLIP = [{"type": "train.data.transforms.ClipFlip", "prob": 0.5}]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def configured(stage: str, *overrides: str) -> ClipDataset:
     """Return the data set of a stage as its command configures it, at the size of the frames."""
     write_params(Path())
     command = cli.start(stage, "tiny", list(overrides), 0, False, False, True)
-    config = stage1.prepare(command).config if stage == "stage1" else stage2.configure(command)
+    config = stage1.stage1(command).config if stage == "stage1" else stage2.configure(command)
     return DATASETS.build(config["train_dataloader"]["dataset"] | {"image_size": (64, 32)})
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.cli import start
 from pipeline.errors import PipelineError
+from pipeline.stage import start
+from tests.stages import make
 from tests.train.tiny import rows, write_project
 from train import stage1
 from train.data.features import cached_features
@@ -21,9 +22,8 @@ FROZEN = ["stage1.train_visual=false"]
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    visual = {"weights": "pretrained.safetensors"}
-    knobs = {"overrides": {"stage1": {"model": {"visual": visual}}}}
-    write_project(tmp_path, rows({"train": [1, 2, 5]}), **knobs)
+    start = {"pretraining": {"tiny": {"start": "pretrained.safetensors"}}}
+    write_project(tmp_path, rows({"train": [1, 2, 5]}), **start)
     arch = {"name": "resnet10t", "channels": [16, 32, 64, 128], "stem_width": 8}
     encoder = CnnEncoder(size=(128, 64), out_dim=128, **arch)
     save(tmp_path / "pretrained.safetensors", encoder.cnn, {})
@@ -31,15 +31,15 @@ def project(tmp_path, monkeypatch):
 
 
 def frozen(*overrides: str):
-    stage = start("stage1", "tiny", [*FROZEN, *overrides], 0, False, False, True)
-    return stage1.prepare(stage)
+    stage = start("stage1", "tiny", [*FROZEN, *overrides])
+    return stage1.stage1(stage)
 
 
 def test_cached_features_are_those_of_the_encoder_that_is_published(project):
     training = frozen()
-    cached = DATASETS.build(stage1.features(training))
+    cached = DATASETS.build(training.faster())
     live = DATASETS.build(dict(training.config["train_dataloader"]["dataset"]))
-    stage1.main("tiny", FROZEN, 0, False, False, True)
+    make("stage1", "tiny", *FROZEN)
     encoder = MODELS.build(training.config["model"]).eval()
     state, _ = load(project / "work/try/trial/models/tiny/stage1.safetensors")
     encoder.load_state_dict(state)
@@ -54,19 +54,19 @@ def test_cached_features_are_those_of_the_encoder_that_is_published(project):
 
 
 def test_features_are_computed_once_and_anew_when_what_they_depend_on_changes(project):
-    first = stage1.features(frozen())["features"]
-    assert stage1.features(frozen("stage1.lr=0.1", "stage1.clip_frames=2"))["features"] == first
+    first = frozen().faster()["features"]
+    assert frozen("stage1.lr=0.1", "stage1.clip_frames=2").faster()["features"] == first
     encoder = CnnEncoder(
         name="resnet10t", size=(128, 64), out_dim=128, channels=[16, 32, 64, 128], stem_width=8
     )
     save(project / "pretrained.safetensors", encoder.cnn, {})
-    assert stage1.features(frozen())["features"] != first
+    assert frozen().faster()["features"] != first
 
 
 def test_a_killed_computation_continues_with_the_chunks_it_has(project, monkeypatch):
     monkeypatch.setattr("train.data.features.CHUNK_TRACKLETS", 2)
     training = frozen()
-    whole = np.load(stage1.features(training)["features"])
+    whole = np.load(training.faster()["features"])
     folder = next(project.glob("work/visual/tiny/*"))
     shutil.rmtree(folder)
     calls = []
@@ -90,7 +90,7 @@ def test_a_killed_computation_continues_with_the_chunks_it_has(project, monkeypa
 
 
 def test_a_frozen_encoder_leaves_stage_1_as_it_came(project):
-    stage1.main("tiny", FROZEN, 0, False, False, True)
+    make("stage1", "tiny", *FROZEN)
     state, _ = load(project / "work/try/trial/models/tiny/stage1.safetensors")
     pretrained = load_file(project / "pretrained.safetensors")
     for name, value in pretrained.items():

@@ -98,9 +98,13 @@ def test_a_transform_depends_on_its_generator_and_leaves_torchs_own_alone():
 def test_skeletons_alone_pass_through_the_same_transforms():
     transforms = build(
         [
-            {"type": "ClipFlip", "prob": 1.0},
-            {"type": "ClipErase", "prob": 1.0, "value": [0, 0, 0]},
-            {"type": "FrameTransform", "name": "ColorJitter", "brightness": 0.5},
+            {"type": "train.data.transforms.ClipFlip", "prob": 1.0},
+            {"type": "train.data.transforms.ClipErase", "prob": 1.0, "value": [0, 0, 0]},
+            {
+                "type": "train.data.transforms.FrameTransform",
+                "name": "ColorJitter",
+                "brightness": 0.5,
+            },
         ]
     )
     both, alone = clip(), clip()

@@ -6,16 +6,21 @@ from train.models.contrast import Stage1Model
 from train.models.skeleton import SkeletonModel
 from train.parts.transg import prompt_loss
 
-VISUAL = {"type": "CnnEncoder", "name": "test_resnet", "size": (64, 32), "out_dim": 16}
+VISUAL = {
+    "type": "train.parts.image.CnnEncoder",
+    "name": "test_resnet",
+    "size": (64, 32),
+    "out_dim": 16,
+}
 SKELETON = {
-    "type": "SkeletonGraphTransformer",
+    "type": "train.parts.skeleton.SkeletonGraphTransformer",
     "dim": 32,
     "layers": 1,
     "heads": 4,
     "out_dim": 16,
     "dropout": 0.0,
 }
-PROMPT = {"type": "SkeletonPromptLoss", "dim": 16, "joints": 17, "frames": 4}
+PROMPT = {"type": "train.parts.transg.SkeletonPromptLoss", "dim": 16, "joints": 17, "frames": 4}
 
 
 def clips(batch=6):

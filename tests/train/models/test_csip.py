@@ -4,9 +4,15 @@ import torch
 from pipeline.errors import PipelineError
 from train.models.csip import CsipModel
 
-VISUAL = {"type": "VitEncoder", "name": "test_vit", "size": (64, 32), "out_dim": 16, "cameras": 2}
+VISUAL = {
+    "type": "train.parts.image.VitEncoder",
+    "name": "test_vit",
+    "size": (64, 32),
+    "out_dim": 16,
+    "cameras": 2,
+}
 SKELETON = {
-    "type": "SkeletonGraphTransformer",
+    "type": "train.parts.skeleton.SkeletonGraphTransformer",
     "dim": 32,
     "layers": 1,
     "heads": 4,

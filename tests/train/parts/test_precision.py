@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from train.models.base import _match_accuracy
+from train.models.contrast import _match_accuracy
 from train.parts.losses import BatchHardTripletLoss, SupConLoss
 from train.parts.precision import cosine_distance, unit
 from train.parts.prototypes import prototype_logits

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pipeline import cli
+from pipeline.stage import start
+from tests.stages import make
 from tests.train.tiny import rows, write_project
-from train import stage1, stage2
+from train import stage2
 from train.data.sampler import PKSampler
 from train.registry import DATASETS, MODELS
 from train.run import averaging
@@ -16,7 +17,7 @@ from train.run.averaging import take_statistics
 from train.run.hooks import ResumeHook
 from train.weights.checkpoint import load
 
-OUTPUT = "work/try/models/tiny/stage2.safetensors"
+OUTPUT = "work/try/trial/models/tiny/stage2.safetensors"
 KNOBS = ["stage2.ema=0.9", "stage2.epochs=6", "stage2.lr=5e-3", "stage2.milestones=[6]"]
 
 
@@ -25,7 +26,7 @@ def trained(tmp_path_factory):
     """Return a project in which stage 1 has run."""
     folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
     with contextlib.chdir(folder):
-        stage1.main("tiny", [], 0, False, False, True)
+        make("stage1", "tiny")
     return folder
 
 
@@ -36,14 +37,14 @@ def project(trained, tmp_path, monkeypatch):
 
 
 def train(*overrides: str) -> dict[str, torch.Tensor]:
-    stage2.main("tiny", [*KNOBS, *overrides], 0, False, False, True)
+    make("stage2", "tiny", *KNOBS, *overrides)
     return load(OUTPUT)[0]
 
 
 def model_and_loader() -> tuple[nn.Module, DataLoader]:
     """Return the model of stage 2 with prototypes, and the batches it trains on."""
-    stage = cli.start("stage2", "tiny", KNOBS, 0, False, False, True)
-    config = stage2.prepare(stage).config
+    stage = start("stage2", "tiny", KNOBS)
+    config = stage2.stage2(stage).config
     data = DATASETS.build(config["train_dataloader"]["dataset"])
     model = MODELS.build(config["model"])
     prototypes = torch.randn_like(model.visual_prototypes)

@@ -16,7 +16,7 @@ ARCH = {"name": "resnet10t", "channels": [16, 32, 64, 128], "stem_width": 8}
 # Frozen, since the batch norms of a CPU cannot exchange statistics between processes.
 FROZEN = {
     "stage1": {"train_visual": False, "epochs": 3, "skeleton": {"dropout": 0.0}},
-    "overrides": {"stage1": {"model": {"visual": {"weights": "pretrained.safetensors"}}}},
+    "pretraining": {"tiny": {"start": "pretrained.safetensors"}},
 }
 
 

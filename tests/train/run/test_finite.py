@@ -7,8 +7,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from pipeline.errors import PipelineError
+from tests.stages import make
 from tests.train.tiny import rows, write_project
-from train import stage1, stage2
 from train.run.finite import PATIENCE, FiniteHook, check_weights
 from train.run.optim import AutocastOptimWrapper
 
@@ -124,7 +124,7 @@ def trained(tmp_path_factory):
     """Return a project in which stage 1 has run."""
     folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
     with contextlib.chdir(folder):
-        stage1.main("tiny", [], 0, False, False, True)
+        make("stage1", "tiny")
     return folder
 
 
@@ -164,12 +164,10 @@ def test_a_run_that_breaks_publishes_nothing_and_leaves_finite_checkpoints(
     monkeypatch.setattr(FiniteHook, "before_train_epoch", poison)
     section = said.partition(":")[0]
     with pytest.raises(PipelineError, match=rf"{said} .* in step {step} \(epoch 3\)") as stopped:
-        {"stage1": stage1, "stage2": stage2}[section].main(
-            "tiny", [*overrides, f"{section}.epochs=4"], 0, False, False, True
-        )
+        make(section, "tiny", *overrides, f"{section}.epochs=4")
     assert f"Lower {section}.lr" in str(stopped.value)
-    assert not (project / "work/try/models").exists()
-    assert not (project / "work/try/reports").exists()
+    assert not (project / "work/try/trial/models").exists()
+    assert not (project / "work/try/trial/reports").exists()
     kept = {file.name: torch.load(file, weights_only=True) for file in project.rglob("*.pth")}
     assert "epoch_2.pth" in kept
     assert not kept.keys() - {"epoch_2.pth", "best.pth"}

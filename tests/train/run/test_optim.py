@@ -72,7 +72,7 @@ class Net(nn.Module):
 def test_biases_and_new_modules_learn_at_their_own_rates():
     net = Net()
     build = GroupedOptimWrapperConstructor(
-        {"type": "AutocastOptimWrapper", "optimizer": {"type": "Adam", "lr": 0.5}},
+        {"type": "train.run.optim.AutocastOptimWrapper", "optimizer": {"type": "Adam", "lr": 0.5}},
         {"bias_lr_mult": 2.0, "new_lr_mult": 10.0, "pretrained": ["visual."]},
     )
     groups = build(net).optimizer.param_groups

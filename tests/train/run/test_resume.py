@@ -21,7 +21,7 @@ PUBLISHED = {
 
 def start(folder, stage: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", f"train.{stage}", "--dataset", "tiny"],
+        [sys.executable, "-m", f"train.{stage}", "--run", "tiny"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

@@ -66,8 +66,9 @@ def rerank(
     nearer = np.cumsum(copies[found.rows], axis=1) - copies[found.rows]
     encoding = _encode(features, copies, found, nearer, k1)
     if k2 > 1:
-        near = (_links(found.rows, nearer < k2) * copies).tocsr()
-        encoding = (near / near.sum(axis=1)[:, None]).tocsr() @ encoding
+        # Equal rows share the last places: their encodings are equal too.
+        places = np.clip(k2 - nearer, 0, copies[found.rows])
+        encoding = _links(found.rows, places / k2) @ encoding
     return _mix(encoding, asked, ranked, found.original, lambda_)
 
 
@@ -174,18 +175,19 @@ def _nearest(block: "Tensor", count: int) -> np.ndarray:
     return found
 
 
-def _links(rows: np.ndarray, kept: np.ndarray) -> "csr_array":
-    """Return a sparse `(U, U)` matrix with 1 at those `rows` `(U, K)` that are `kept`."""
+def _links(rows: np.ndarray, weight: np.ndarray) -> "csr_array":
+    """Return a sparse `(U, U)` matrix with the weights `(U, K)`, if not 0, at `rows` `(U, K)`."""
     from scipy.sparse import csr_array
 
+    kept = weight > 0
     starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    data = np.ones(starts[-1], dtype=np.float32)
+    data = weight[kept].astype(np.float32)
     return csr_array((data, rows[kept], starts), shape=(len(rows), len(rows)))
 
 
-def _reciprocal(rows: np.ndarray, kept: np.ndarray) -> "csr_array":
+def _reciprocal(rows: np.ndarray, is_near: np.ndarray) -> "csr_array":
     """Return 1 where two rows are among each other's neighbours."""
-    links = _links(rows, kept)
+    links = _links(rows, is_near)
     return links.multiply(links.T).tocsr()
 
 

@@ -80,7 +80,8 @@ def by_definition(
         members = sorted(expanded)
         weight = np.exp(-dist[i, members] / dist[i].max())
         encoding[i, members] = weight / weight.sum()
-    encoding = np.stack([encoding[sorted(near(i, k2))].mean(axis=0) for i in every])
+    # Whichever of equal rows is taken: they have the same encoding.
+    encoding = np.stack([encoding[np.argsort(dist[i])[:k2]].mean(axis=0) for i in every])
     shared = np.minimum(encoding[: len(query), None], encoding[None]).sum(axis=2)
     jaccard = 1 - shared / (2 - shared)
     plain = dist[: len(query)] / dist[: len(query)].max(axis=1)[:, None]

@@ -121,7 +121,7 @@ def summarise(results: list[Scored]) -> dict[str, Any]:
 
 
 def mean_roc(results: list[Scored]) -> list[dict[str, float]]:
-    """Return TPR by FPR, averaged over splits where all have it (Fawcett, 2006, section 7)."""
+    """Return TPR by FPR, averaged over splits where all have it (Fawcett, 2006: vertically)."""
     curves = [{row["fpr"]: row["tpr"] for row in result.roc} for result in results]
     rates = sorted(set.intersection(*map(set, curves)))
     return [{"fpr": rate, "tpr": mean(curve[rate] for curve in curves)} for rate in rates]

@@ -106,10 +106,38 @@ def verify(
     Raises:
         PipelineError: As `cmc_and_map`.
     """
-    rules = (dist, query, gallery, "general", same_camera_counts)
+    total, each = _count(query.pid, (dist, query, gallery, "general", same_camera_counts))
+    impostors, genuine = total[:, -1].astype(int).tolist()
+    if not impostors:
+        return None
+    each = each[:, each[..., -1].all(axis=0)]
+    times_drawn = draw_persons(each.shape[1], samples, seed)
+    redrawn = _measures(Roc.of_counts(*(times_drawn @ counts for counts in each)), impostors)
+    roc = Roc.of_counts(*total)
+    metrics: dict[str, Any] = {
+        name: float(found) for name, found in _measures(roc, impostors).items()
+    }
+    metrics["persons"] = each.shape[1]
+    metrics |= {"genuine_pairs": genuine, "impostor_pairs": impostors}
+    metrics["interval95"] = {name: interval95(found) for name, found in redrawn.items()}
+    return Verification(roc, metrics)
+
+
+def _count(pid: np.ndarray, rules: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Count the pairs that thresholds accept, in all and of each person's queries.
+
+    Args:
+        pid: Person `(N,)` of each query.
+        rules: What `map_queries` takes.
+
+    Returns:
+        Impostors and genuine pairs: `(2, K)`, and `(2, P, L)` for some of the thresholds.
+    """
     genuine = list(map_queries(lambda values, matches, _: np.sort(values[matches]), *rules))
     pooled = np.sort(np.concatenate(genuine))
     thresholds = _some(np.unique(pooled), _THRESHOLDS)
+    drawn = _some(np.arange(len(thresholds)), _DRAWN)
+    columns = np.append(2 * drawn[:, None] + [0, 1], 2 * len(thresholds))
 
     def impostors_of(values: np.ndarray, matches: np.ndarray, removed: np.ndarray) -> np.ndarray:
         if not len(matches):
@@ -118,9 +146,7 @@ def verify(
         values[matches], values[removed] = np.inf, np.inf
         return _accepted(np.sort(values)[:left], thresholds)
 
-    drawn = _some(np.arange(len(thresholds)), _DRAWN)
-    columns = np.append(2 * drawn[:, None] + [0, 1], 2 * len(thresholds))
-    persons, person = np.unique(query.pid, return_inverse=True)
+    persons, person = np.unique(pid, return_inverse=True)
     each = np.zeros((2, len(persons), len(columns)))
     total = np.zeros((2, 2 * len(thresholds) + 1))
     total[1] = _accepted(pooled, thresholds)
@@ -128,20 +154,7 @@ def verify(
         total[0] += impostors
         each[0, person[i]] += impostors[columns]
         each[1, person[i]] += _accepted(genuine[i], thresholds[drawn])
-    if not total[0, -1]:
-        return None
-    scored = each[:, each[..., -1].all(axis=0)]
-    times_drawn = draw_persons(scored.shape[1], samples, seed)
-    redrawn = _measures(Roc.of_counts(*(times_drawn @ counts for counts in scored)), total[0, -1])
-    roc = Roc.of_counts(*total)
-    found = {name: float(value) for name, value in _measures(roc, total[0, -1]).items()}
-    counts = {
-        "persons": scored.shape[1],
-        "genuine_pairs": int(total[1, -1]),
-        "impostor_pairs": int(total[0, -1]),
-        "interval95": {name: interval95(values) for name, values in redrawn.items()},
-    }
-    return Verification(roc, found | counts)
+    return total, each
 
 
 def _measures(roc: Roc, impostors: float) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from extract.engine.models import autocast, fast_bfloat16
+from extract.engine import models
 from pipeline import console
 
 
@@ -26,13 +26,23 @@ class Bfloat16OptimWrapper(OptimWrapper):
         """Wrap an optimizer for a model on `device`."""
         super().__init__(**kwargs)
         self._device = device
-        self._precision = "bfloat16" if fast_bfloat16(device) else "float32"
+        self._precision = "bfloat16" if models.fast_bfloat16(device) else "float32"
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Yield the context of one forward pass."""
-        with super().optim_context(model), autocast(self._device, self._precision):
+        with super().optim_context(model), models.autocast(self._device, self._precision):
             yield
+
+
+def answer_in_float32(model: nn.Module) -> None:
+    """Let the loss and the accuracy of an MMPose model see float32, whatever its layers run in.
+
+    Its heads hand their output to NumPy, which has no bfloat16.
+    """
+    forward = model.head.forward
+    # Heads call their own `forward`, so a hook would not be asked.
+    model.head.forward = lambda features: forward(features).float()
 
 
 class _MeterHook(Hook):
@@ -66,6 +76,7 @@ def train(
         weight_decay: Of AdamW.
         device: Where the model is.
     """
+    answer_in_float32(model)
     iterations = len(batches)
     warm_up = max(1, iterations // 20)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)

@@ -156,9 +156,9 @@ def _ahead(
 
 def _decide(estimator: "Estimator", sample: tuple[Path, ...]) -> dict[str, object]:
     """Choose bfloat16 where the device is fast in it and joints of real frames hardly move."""
-    from extract.engine.models import fast_bfloat16
+    from extract.engine import models
 
-    if not fast_bfloat16(estimator.device):
+    if not models.fast_bfloat16(estimator.device):
         return {"precision": "float32", "why": "the device has no bfloat16 arithmetic"}
     frames = [image for image in (images.read(path)[0] for path in sample) if image is not None]
     if not frames:

@@ -146,7 +146,9 @@ class Stage1Params(Section):
     warmup_epochs: int = Field(ge=0, description="length of the warm-up")
     min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
     weight_decay: float = Field(ge=0, description="of Adam")
-    precision: Precision = Field(description="of the forward pass")
+    precision: Precision = Field(
+        description="of the forward pass; auto: bfloat16 where fast and alike"
+    )
     seed: int = Field(ge=0, description="same seed, same weights")
 
 

@@ -11,8 +11,8 @@ from extract.engine import models
 from extract.engine.spec import load as load_spec
 from extract.fit import fit
 from extract.fit.people import Clips, Sampling, input_map, render, shuffled
-from extract.fit.pose2d import CropBatches, gaussians
-from extract.fit.pose3d import Lifts, WindowBatches
+from extract.fit.pose2d import CropBatches, fit_estimator, gaussians
+from extract.fit.pose3d import Lifts, WindowBatches, fit_lifter
 from extract.pose3d.lifter import Lifter
 from extract.pose3d.normalise import normalise
 from pipeline.params.config import load
@@ -161,6 +161,39 @@ def _many(lifts: Lifts) -> Lifts:
     return Lifts(
         lifts.found, lifts.true, np.tile(lifts.xyz, (times, 1, 1)), np.tile(lifts.starts, times)
     )
+
+
+def _times(clips: Clips, times: int) -> Clips:
+    """Repeat clips until there is a batch of their frames."""
+    names = ("crops", "xy_px", "visibility", "xyz", "root")
+    arrays = [np.concatenate([getattr(clips, name)] * times) for name in names]
+    lengths = np.diff(clips.ends, prepend=0)
+    return Clips(*arrays, np.cumsum(np.tile(lengths, times)))
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["bfloat16", "float32"])
+def test_both_models_are_fitted_whatever_the_device_is_fast_in(clips, fast, monkeypatch):
+    monkeypatch.setattr(models, "fast_bfloat16", lambda device: fast)
+    seen = []
+    conv = torch.nn.Conv1d.forward, torch.nn.Conv2d.forward
+
+    def spy(forward):
+        return lambda self, x: seen.append(forward(self, x)) or seen[-1]
+
+    monkeypatch.setattr(torch.nn.Conv1d, "forward", spy(conv[0]))
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", spy(conv[1]))
+    many = _times(clips, -(-256 // len(clips.crops)))
+    matrix, _ = input_map(CONFIGS / "pose2d.py")
+    states = [
+        fit_estimator(CONFIGS / "pose2d.py", many, matrix, 2, "cpu"),
+        fit_lifter(
+            CONFIGS / "pose3d.py", many, many.xy_px, np.ones(many.xy_px.shape[:2]), 2, "cpu"
+        ),
+    ]
+    assert {out.dtype for out in seen} == {torch.bfloat16 if fast else torch.float32}
+    for state in states:
+        assert all(value.isfinite().all() for value in state.values())
+        assert torch.float32 in {value.dtype for value in state.values()}
 
 
 @pytest.mark.slow

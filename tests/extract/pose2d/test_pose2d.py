@@ -27,6 +27,46 @@ def test_every_frame_gets_the_joints_that_the_model_finds_in_it_alone(project, t
         assert row["path"] == str(file.relative_to(project.root))
 
 
+@pytest.mark.parametrize("fast", [True, False], ids=["fast bfloat16", "no bfloat16"])
+@pytest.mark.parametrize("tolerance_px", [np.inf, -1.0], ids=["joints stay", "joints move"])
+def test_auto_takes_bfloat16_where_it_is_fast_and_moves_nothing(
+    project, tiny_weights, monkeypatch, fast, tolerance_px
+):
+    monkeypatch.setattr(models, "fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(work, "AUTO_TOLERANCE_PX", tolerance_px)
+    files = project.add(2)
+    project.knobs["pose2d"]["precision"] = "auto"
+    project.set(project.knobs)
+    run()
+    expected = "bfloat16" if fast and tolerance_px > 0 else "float32"
+    made = pq.read_schema(project.folder / "data/pose2d/fake/train-00000.parquet")
+    assert schema.metadata(made)["precision"] == expected
+    estimator = Estimator(tiny_weights / "pose2d.json", tiny_weights / "pose2d.safetensors")
+    estimator.precision = expected
+    frames = [images.read(file)[0] for file in files]
+    sizes = np.array([frame.shape[1::-1] for frame in frames])
+    xy, score = estimator([estimator.crop(frame) for frame in frames], sizes)
+    rows = project.table("pose2d")
+    np.testing.assert_array_equal([row["xy_px"] for row in rows], xy.reshape(2, -1))
+    np.testing.assert_array_equal([row["score"] for row in rows], score)
+
+
+def test_auto_is_float32_where_no_frame_can_be_read(project, monkeypatch):
+    monkeypatch.setattr(models, "fast_bfloat16", lambda device: True)
+    for file in project.add(1):
+        file.write_bytes(b"")
+    project.knobs["pose2d"]["precision"] = "auto"
+    project.knobs["index"]["max_bad_frames"] = 1.0
+    project.set(project.knobs)
+    run()
+    made = pq.read_schema(project.folder / "data/pose2d/fake/train-00000.parquet")
+    assert schema.metadata(made)["precision"] == "float32"
+
+
+def test_the_default_run_extracts_in_float32_so_that_machines_agree():
+    assert load(path=ROOT / "params.yaml").pose2d.precision == "float32"
+
+
 def test_rows_are_sorted_and_count_frames_from_zero(project):
     for split, frames in (("train", 3), ("query", 1), ("train", 2)):
         project.add(frames, split)

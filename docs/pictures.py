@@ -14,9 +14,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pipeline import paths
+from pipeline import images, paths
 from shards import draw
-from shards.read import Shards, decode
+from shards.read import Shards
 from shards.sheets import skeleton_on_frame, span_of, spread
 
 DATASET = "walkers"
@@ -41,7 +41,7 @@ def pipeline_picture(shards: Shards) -> None:
     """Draw frames, 2D joints, 3D joints, the stored table and the model as one row of steps."""
     rows = rows_of_a_good_tracklet(shards)
     span = span_of(shards.xyz[rows])
-    frames = [decode(jpeg) for jpeg in shards.jpeg(rows)]
+    frames = [images.decode(jpeg) for jpeg in shards.jpeg(rows)]
     joints_2d = [skeleton_on_frame(shards, row) for row in rows[:2]]
     joints_3d = [draw.figure(shards.xyz[row], "front", CELL, span) for row in rows[:2]]
     # The query, and the first two ranks that count.

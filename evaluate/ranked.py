@@ -72,7 +72,7 @@ class Album:
         distance = np.abs(np.arange(len(rows)) - len(rows) // 2)
         row = int(rows[np.lexsort((distance, status != Status.OK))[0]])
         (jpeg,) = self.shards.jpeg([row])
-        frame = draw.blank(CELL, "no frame") if jpeg is None else decode(jpeg)
+        frame = draw.blank(CELL, "no frame") if jpeg is None else images.decode(jpeg)
         span = 0.95 * span_of(self.shards.xyz[rows])
         figure = draw.figure(self.shards.xyz[row], "front", FIGURE, span)
         return draw.fitted(frame, CELL), figure

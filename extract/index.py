@@ -125,9 +125,10 @@ def build_index(
     if parser.FORMAT.trials > 1:
         metadata["trial"] = reading.trial
     with paths.write_atomic(out) as temporary:
-        write_index(temporary, count(tracklets, reading.counted), metadata, reading)
+        write_index(temporary, count(tracklets, reading), metadata, reading)
         published = {} if stage.limit or dataset.counts == "none" else parser.FORMAT.published
         judge(stage.dataset, reading, published, allow_partial)
+        judge_people(stage.dataset, reading, parser.FORMAT.shared_people)
     return reading.counted, reading.missing
 
 

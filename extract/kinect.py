@@ -11,8 +11,6 @@ sequences of six frames. At test each is a query or a gallery tracklet of its ow
 overlap, and none is left out, while the public code drops the last incomplete batch of each part.
 """
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 
 from extract.tracklets import Reading, Tracklet, list_folders
 from pipeline.errors import PipelineError
+from pipeline.names import natural
 from pipeline.skeleton import Layout
 
 FRAMES = 6
@@ -100,7 +99,7 @@ def by_person(
         source: What to tell someone whose folder is another.
     """
     people = {split: list_folders(reading.file(part, source)) for split, part in parts.items()}
-    pids = person_numbers(reading, {name for names in people.values() for name in names})
+    pids = reading.number_people(name for names in people.values() for name in names)
     for split, part in parts.items():
         for person in sorted(people[split], key=pids.__getitem__):
             folder = reading.root / part / person
@@ -165,18 +164,6 @@ def read_skeletons(path: Path, separator: str, columns: Iterable[int], joints: i
     return np.array(rows).reshape(-1, joints, len(columns))
 
 
-def person_numbers(reading: Reading, names: Iterable[str]) -> dict[str, int]:
-    """Number people by their folders, from 1: 0 would be a stranger; the index notes the map."""
-    ordered = sorted(names, key=natural)
-    if all(name.isdigit() for name in ordered):
-        first = 1 if any(int(name) == 0 for name in ordered) else 0
-        numbers = {name: int(name) + first for name in ordered}
-    else:
-        numbers = {name: i for i, name in enumerate(ordered, 1)}
-    reading.notes["persons"] = json.dumps(numbers)
-    return numbers
-
-
 def deal(items: list, trial: int, pid: int, gallery: Callable[[int], int]) -> dict[str, list]:
     """Deal a person's occasions to gallery, query (one) and training (the rest), by a seed.
 
@@ -194,12 +181,3 @@ def deal(items: list, trial: int, pid: int, gallery: Callable[[int], int]) -> di
     count = gallery(len(items))
     places = {"gallery": order[:count], "query": [order[count]], "train": order[count + 1 :]}
     return {split: [items[i] for i in sorted(own)] for split, own in places.items()}
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key by which numbers in names count as numbers.
-
-    >>> sorted(["10.txt", "9.txt"], key=natural)
-    ['9.txt', '10.txt']
-    """
-    return [(int(part) if part.isdigit() else -1, part) for part in re.findall(r"\d+|\D+", name)]

@@ -7,25 +7,28 @@ A parser is a module of this package with a constant `FORMAT` and a function
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.names import DISTRACTOR, number_in, person_numbers
 
 if TYPE_CHECKING:
     import numpy as np
 
-DISTRACTOR = 0
 BATCH_TRACKLETS = 512
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 class Tracklet(NamedTuple):
-    """One person seen by one camera for a while; `frames` are relative to the dataset's root."""
+    """One person seen by one camera for a while; `frames` are relative to the dataset's root.
+
+    `pid` means what `pipeline.names` says: a parser of a dataset in which 0 is a person, or -1 no
+    junk, numbers its people with `Reading.number_people`.
+    """
 
     tracklet: str
     pid: int
@@ -52,6 +55,9 @@ class Format:
         same_camera_counts: Whether the official rule ranks the query's own camera too.
         trials: Number of random splits over which results are averaged.
         both_ways: Whether the gallery is also searched for in the queries.
+        shared_people: What somebody is who is both trained on and tested: an `error` of who made
+            the split, a fault of the dataset that deserves a `warning`, or `usual`: its protocol,
+            or equal numbers of lists that count for themselves.
     """
 
     source: str
@@ -78,6 +84,7 @@ class Reading:
         case: Which test case, where there are several.
         missing: Files or tracklets that should be there and are not.
         counted: Numbers of persons, tracklets and frames, and of junk that is left out.
+        people: Who is in each split; strangers are nobody.
         notes: Further metadata for the index.
     """
 
@@ -86,7 +93,19 @@ class Reading:
     case: str | None = None
     missing: list[str] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
+    people: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     notes: dict[str, str] = field(default_factory=dict)
+
+    def number_people(self, names: Iterable[str], nobody: Collection[int] = ()) -> dict[str, int]:
+        """Number people as `person_numbers` does; the index notes who got another number."""
+        numbers = person_numbers(names, self.root, nobody)
+        if any(number != number_in(name) for name, number in numbers.items()):
+            self.notes["persons"] = json.dumps(numbers)
+        return numbers
+
+    def tested_and_trained(self) -> set[int]:
+        """Return who is both trained on and tested."""
+        return self.people["train"] & (self.people["query"] | self.people["gallery"])
 
     def file(self, relative: str, source: str) -> Path:
         """Return a file or folder of the dataset.
@@ -129,16 +148,16 @@ def write_index(
         writer.add_key_value_metadata({"counts": json.dumps(counts)} | reading.notes)
 
 
-def count(tracklets: Iterable[Tracklet], counts: Counter[str]) -> Iterator[Tracklet]:
-    """Pass tracklets on, adding `<split>_{pids,tracklets,frames}` and distractors to `counts`.
+def count(tracklets: Iterable[Tracklet], reading: Reading) -> Iterator[Tracklet]:
+    """Pass tracklets on, counting `<split>_{pids,tracklets,frames}` and distractors in `reading`.
 
-    `pids` are persons, so distractors (pid 0) are none of them.
+    `pids` are persons, so distractors are none of them.
     """
-    persons = set()
+    counts = reading.counted
     for tracklet in tracklets:
         split = tracklet.split
-        if tracklet.pid != DISTRACTOR and (split, tracklet.pid) not in persons:
-            persons.add((split, tracklet.pid))
+        if tracklet.pid != DISTRACTOR and tracklet.pid not in reading.people[split]:
+            reading.people[split].add(tracklet.pid)
             counts[f"{split}_pids"] += 1
         counts[f"{split}_tracklets"] += 1
         counts[f"{split}_frames"] += len(tracklet.frames)
@@ -179,29 +198,12 @@ def note_missing_frames(tracklets: Iterable[Tracklet], reading: Reading) -> Iter
         yield tracklet
 
 
-def list_images(folder: Path) -> list[str]:
-    """Return the sorted names of a folder's images; none if there is no such folder."""
-    return sorted(name for name in _names(folder) if name.lower().endswith(IMAGES))
-
-
 def list_folders(folder: Path) -> list[str]:
     """Return the sorted names of the folders in a folder, but not hidden ones."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
         )
-
-
-def whole_number(text: str, where: object) -> int:
-    """Return the number that a name holds.
-
-    Raises:
-        PipelineError: If it holds none.
-    """
-    try:
-        return int(text)
-    except ValueError:
-        raise PipelineError(f"{where}: expected a number, found {text!r}.") from None
 
 
 def read_mat(path: Path, key: str) -> "np.ndarray":
@@ -234,6 +236,8 @@ def from_folder(
     reading: Reading, folder: str, tracklet: str, pid: int, camid: int, split: str
 ) -> Tracklet | None:
     """Read a tracklet whose frames are all images of one folder; none are noted as missing."""
+    from pipeline.images import list_images
+
     names = list_images(reading.root / folder)
     if not names:
         reading.missing.append(f"{folder}/ (no frames)")

@@ -27,7 +27,6 @@ INSTALL = "python -m pip install -r requirements.txt"
 INSTALL_OPENMMLAB = "python -m pip install --no-deps -r requirements-openmmlab.txt"
 LOW_DISK_GB = 20
 DECODED = 50
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -139,21 +138,25 @@ def _data(dataset: str | None) -> Iterator[Check]:
 
 
 def _decode(dataset: str, root: Path) -> Check:
-    import cv2
+    from pipeline import images
+    from pipeline.schema import Status
 
     name = f"frames of {dataset}"
     found = [frame for frame in (_any_frame(root) for _ in range(DECODED)) if frame]
     if not found:
         return Check(name, False, "no image found", f"look into {root}; docs/datasets.md")
-    broken = [str(frame) for frame in found if cv2.imread(str(frame)) is None]
+    broken = [str(frame) for frame in found if images.read(frame)[1] != Status.OK]
     seen = f"{broken[0]} does not decode" if broken else f"{len(found)} decoded"
     return Check(name, not broken, seen, "copy that file anew")
 
 
 def _any_frame(folder: Path) -> Path | None:
     """Walk down at random: listing every frame of MARS to draw fifty would take minutes."""
+    from pipeline.images import list_images
+
     while folder.is_dir():
-        inside = [path for path in folder.iterdir() if path.is_dir() or path.suffix in SUFFIXES]
+        inside = [path for path in folder.iterdir() if path.is_dir()]
+        inside += [folder / name for name in list_images(folder)]
         if not inside:
             return None
         folder = random.choice(inside)

@@ -14,8 +14,8 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.names import DISTRACTOR, JUNK
 
-JUNK = -1
 ClothesRule = Literal["general", "same", "changing"]
 
 
@@ -193,7 +193,7 @@ def same_person(
     clothes_rule: ClothesRule = "general",
     same_camera_counts: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List all pairs of a query and a gallery tracklet of one person.
+    """List all pairs of a query and a gallery tracklet of one person; strangers are nobody.
 
     Returns:
         Query of each pair (ascending), gallery tracklet, and whether it counts as a match;

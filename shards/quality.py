@@ -28,7 +28,7 @@ def counts(shards: Shards) -> "pd.DataFrame":
     by_split = tracklets.groupby("split", sort=True)
     table = pd.DataFrame(
         {
-            "persons": by_split["pid"].nunique(),
+            "persons": by_split["pid"].unique().map(lambda pids: (pids > DISTRACTOR).sum()),
             "tracklets": by_split.size(),
             "frames": by_split["length"].sum(),
         }

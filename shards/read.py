@@ -2,7 +2,7 @@
 
 shards = Shards(Path("data/shards/walkers"))
 first, length = shards.tracklets.loc[0, ["first", "length"]]
-frames = [decode(jpeg) for jpeg in shards.jpeg(range(first, first + length))]
+frames = [images.decode(jpeg) for jpeg in shards.jpeg(range(first, first + length))]
 """
 
 import os
@@ -236,57 +236,3 @@ class Shards:
     @cached_property
     def _cache(self) -> Path:
         return cached(self.folder.name, self.files)
-
-
-def decode(jpeg: bytes, shrink: int = 1, into: np.ndarray | None = None) -> np.ndarray:
-    """Decode an encoded frame to `(H, W, 3)` RGB uint8.
-
-    Args:
-        jpeg: The bytes of a shard: a JPEG nearly always, else what OpenCV reads.
-        shrink: 2, 4 or 8 halves both sides so often, which costs a fraction of decoding it whole:
-            a JPEG holds the averages of its pixels.
-        into: Returned, filled, if it has the size of the frame: saves a copy. Contiguous, uint8.
-
-    Raises:
-        PipelineError: If the bytes are no image.
-    """
-    image = _decode_jpeg(jpeg, shrink, into)
-    if image is None:
-        image = _decode_any(jpeg, shrink)
-    if image is None:
-        raise PipelineError(f"a frame of {len(jpeg)} bytes does not decode as an image")
-    return image
-
-
-def _decode_jpeg(jpeg: bytes, shrink: int, into: np.ndarray | None) -> np.ndarray | None:
-    """Decode to the bits that OpenCV gives, but faster; None leaves it to OpenCV."""
-    import simplejpeg
-
-    # OpenCV turns pictures as their Exif data says.
-    if not jpeg.startswith(b"\xff\xd8") or b"Exif" in jpeg[:64]:
-        return None
-    try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
-        height, width = -(-height // shrink), -(-width // shrink)
-        buffer = into if into is not None and into.shape == (height, width, 3) else None
-        image = simplejpeg.decode_jpeg(
-            jpeg, min_height=height, min_width=width, buffer=buffer, strict=False
-        )
-    except ValueError:
-        return None
-    return image if buffer is None else into
-
-
-def _decode_any(data: bytes, shrink: int) -> np.ndarray | None:
-    import cv2
-
-    # OpenCV names reduced decoding after grey or BGR pictures; the size is a bit of its own.
-    size = {
-        1: 0,
-        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    }
-    if not data:
-        return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), size[shrink] | cv2.IMREAD_COLOR_RGB)

@@ -20,16 +20,16 @@ def from_folder(folder: Path) -> list[np.ndarray]:
     Raises:
         PipelineError: If there are none, or one does not decode.
     """
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
-    if not files:
-        raise PipelineError(f"{folder} holds no images ({', '.join(IMAGES)})")
-    images = []
-    for file in files:
-        try:
-            images.append(decode(file.read_bytes()))
-        except PipelineError:
-            raise PipelineError(f"{file} does not decode as an image. Remove it") from None
-    return images
+    names = images.list_images(folder)
+    if not names:
+        raise PipelineError(f"{folder} holds no images ({', '.join(images.SUFFIXES)})")
+    frames = []
+    for name in names:
+        frame, _ = images.read(folder / name)
+        if frame is None:
+            raise PipelineError(f"{folder / name} does not decode as an image. Remove it")
+        frames.append(frame)
+    return frames
 
 
 def from_video(file: Path, boxes: Path) -> list[np.ndarray]:

@@ -27,7 +27,11 @@ from pipeline.skeleton import KINECT20
 
 SOURCE = "Give the folder that holds Training and Testing (docs/datasets.md)."
 FORMAT = Format(
-    source=SOURCE, published={"train_pids": 50}, same_camera_counts=True, both_ways=True
+    source=SOURCE,
+    published={"train_pids": 50},
+    same_camera_counts=True,
+    both_ways=True,
+    shared_people="usual",
 )
 JOINTS = KINECT20
 TRAIN_STEP = 1

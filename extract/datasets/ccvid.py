@@ -14,8 +14,9 @@ are others: 12 is added to their number. Train: 948 tracklets of 75 persons in 1
 from collections.abc import Iterator
 from pathlib import Path
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder, whole_number
+from extract.tracklets import Format, Reading, Tracklet, from_folder
 from pipeline.errors import PipelineError
+from pipeline.names import whole_number
 
 SOURCE = "Ask the authors for CCVID (docs/datasets.md)."
 FORMAT = Format(
@@ -38,23 +39,27 @@ def read(reading: Reading) -> Iterator[Tracklet]:
         split: _lines(reading.file(f"{split}.txt", SOURCE))
         for split in ("gallery", "query", "train")
     }
-    outfits = sorted({outfit for listed in lines.values() for _, _, _, outfit in listed})
+    pids = reading.number_people(person for listed in lines.values() for person, *_ in listed)
+    outfits = sorted({(pids[p], clothes) for listed in lines.values() for p, _, clothes in listed})
     number = {outfit: i for i, outfit in enumerate(outfits)}
     for split, listed in lines.items():
-        for pid, name, folder, outfit in sorted(listed):
+        named = sorted((pids[person], folder, clothes) for person, folder, clothes in listed)
+        for pid, folder, clothes in named:
             camid = whole_number(folder.rpartition("_")[2], reading.root / folder) - 1
             if folder.startswith("session3"):
                 camid += SESSION_3_CAMERAS
+            name = folder.replace("/", "_")
             if found := from_folder(reading, folder, name, pid, camid, split):
-                yield found._replace(clothes=number[outfit])
+                yield found._replace(clothes=number[pid, clothes])
 
 
-def _lines(path: Path) -> list[tuple[int, str, str, tuple[int, str]]]:
+def _lines(path: Path) -> list[tuple[str, str, str]]:
+    """Return person, folder and clothes of every line."""
     lines = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            folder, pid, clothes = line.split("\t")
-            lines.append((int(pid), folder.replace("/", "_"), folder, (int(pid), clothes.strip())))
+            folder, person, clothes = line.split("\t")
+            lines.append((person, folder, clothes.strip()))
         except ValueError:
             raise PipelineError(
                 f'{path}:{number}: {line!r} is not "<folder> <pid> <clothes>". {SOURCE}'

@@ -17,7 +17,7 @@ tracklet has a single frame.
 import re
 from collections.abc import Iterator
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders, whole_number
+from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders
 from pipeline.errors import PipelineError
 
 SOURCE = "The dataset was withdrawn: docs/datasets.md."
@@ -39,15 +39,17 @@ NAME = re.compile(r"^(\d{4})_?C(\d)_?F(\d{4})_?[XD](\d+)\.jpg$")
 
 def read(reading: Reading) -> Iterator[Tracklet]:
     """Yield the tracklets of the three folders."""
-    for split in ("gallery", "query", "train"):
-        root = reading.file(split, SOURCE)
-        for person in list_folders(root):
-            for tracklet in list_folders(root / person):
+    splits = ("gallery", "query", "train")
+    people = {split: list_folders(reading.file(split, SOURCE)) for split in splits}
+    pids = reading.number_people(name for names in people.values() for name in names)
+    for split in splits:
+        for person in sorted(people[split], key=pids.__getitem__):
+            for tracklet in list_folders(reading.root / split / person):
                 found = from_folder(
                     reading,
                     f"{split}/{person}/{tracklet}",
                     f"{split}_{person}_{tracklet}",
-                    whole_number(person, root),
+                    pids[person],
                     0,
                     split,
                 )

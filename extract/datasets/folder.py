@@ -6,10 +6,11 @@ or `frames.csv` in the dataset's folder, one line per frame in any order, with t
 `path,split,pid,camid,tracklet` and optionally `frame` (a number to sort by) and `clothes`. Paths
 are relative to the dataset's folder.
 
-Persons keep their number where all names are numbers (0: distractor, -1: junk, which is left
-out); other names are numbered from 1 in sorted order. Cameras are numbered from 0 in sorted order
-(numbers sort as numbers). The index keeps both lists in its metadata. The scorer leaves a gallery
-tracklet of the query's own person and camera out, so cameras must have the same name in all splits.
+Person 0 is a stranger, -1 is junk, which is left out. The others keep their number where all names
+are numbers; else they are numbered from 1 in the order of their names. Cameras are numbered from 0
+in the order of their names. Numbers in names sort as numbers, and 0001 beside 1 is an error. The
+index keeps both lists in its metadata. The scorer leaves a gallery tracklet of the query's own
+person and camera out, so cameras must have the same name in all splits.
 """
 
 import csv
@@ -25,11 +26,14 @@ from extract.tracklets import (
     list_folders,
 )
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.names import DISTRACTOR, JUNK, natural, refuse_two_spellings, whole_number
 
-FORMAT = Format(source="docs/datasets.md shows the folders to make, or the CSV file.")
+FORMAT = Format(
+    source="docs/datasets.md shows the folders to make, or the CSV file.", shared_people="error"
+)
 COLUMNS = ("path", "split", "pid", "camid", "tracklet")
 SPLITS = ("gallery", "query", "train", "val")
-JUNK = -1
+NOBODY = (DISTRACTOR, JUNK)
 
 
 def read(reading: Reading) -> Iterator[Tracklet]:
@@ -51,7 +55,7 @@ def _read_folders(reading: Reading) -> Iterator[Tracklet]:
             f"{reading.root} has neither frames.csv nor <split>/<pid>/<camera>/<tracklet>/ "
             f"folders. {FORMAT.source}"
         )
-    pids = _person_numbers(reading, (person for _, person, _, _ in found))
+    pids = reading.number_people((person for _, person, _, _ in found), NOBODY)
     camids = _camera_numbers(reading, (camera for _, _, camera, _ in found))
     named = sorted((split, pids[p], f"{split}_{p}_{c}_{t}", p, c, t) for split, p, c, t in found)
     for split, pid, name, person, camera, tracklet in named:
@@ -73,25 +77,22 @@ def _read_csv(reading: Reading) -> Iterator[Tracklet]:
                     f"{path} has no column {column}. {did_you_mean(column, rows.fieldnames or ())}"
                 )
         lines = list(rows)
-    pids = _person_numbers(reading, (line["pid"] for line in lines))
+    pids = reading.number_people((line["pid"] for line in lines), NOBODY)
     camids = _camera_numbers(reading, (line["camid"] for line in lines))
     tracklets: dict[tuple, list] = {}
     for number, line in enumerate(lines, 2):
         key = (_known(line["split"]), pids[line["pid"]], line["tracklet"], camids[line["camid"]])
         clothes = line.get("clothes")
-        order = line.get("frame") or last_number(line["path"], number)
-        try:
-            frame = (int(order), line["path"], int(clothes) if clothes else None)
-        except ValueError:
-            raise PipelineError(
-                f"{path}:{number}: frame and clothes must be whole numbers."
-            ) from None
-        tracklets.setdefault(key, []).append(frame)
+        order, where = line.get("frame"), f"{path}:{number}"
+        at = whole_number(order, where) if order else last_number(line["path"], number)
+        outfit = whole_number(clothes, where) if clothes else None
+        tracklets.setdefault(key, []).append((at, natural(line["path"]), line["path"], outfit))
     for (split, pid, name, camid), frames in sorted(tracklets.items()):
         if pid == JUNK:
             reading.counted["junk_tracklets"] += 1
             continue
-        numbers, names, clothes = (list(column) for column in zip(*sorted(frames), strict=True))
+        ordered = sorted(frames, key=lambda frame: frame[:2])
+        numbers, _, names, clothes = (list(column) for column in zip(*ordered, strict=True))
         yield Tracklet(name, pid, camid, split, names, numbers, clothes[0])
 
 
@@ -101,20 +102,9 @@ def _known(split: str) -> str:
     return split
 
 
-def _person_numbers(reading: Reading, names: Iterable[str]) -> dict[str, int]:
-    unique = sorted(set(names))
-    try:
-        numbers = {name: int(name) for name in unique}
-    except ValueError:
-        numbers = {name: i for i, name in enumerate(unique, 1)}
-    reading.notes["persons"] = json.dumps(numbers)
-    return numbers
-
-
 def _camera_numbers(reading: Reading, names: Iterable[str]) -> dict[str, int]:
-    unique = set(names)
-    as_numbers = all(name.isdigit() for name in unique)
-    ordered = sorted(unique, key=lambda name: (int(name) if as_numbers else 0, name))
+    ordered = sorted(set(names), key=natural)
+    refuse_two_spellings(ordered, reading.root)
     numbers = {name: i for i, name in enumerate(ordered)}
     reading.notes["cameras"] = json.dumps(numbers)
     return numbers

@@ -26,7 +26,11 @@ from pipeline.skeleton import KINECT20
 
 SOURCE = "Give the folder that holds Training, TestingA and TestingB (docs/datasets.md)."
 FORMAT = Format(
-    source=SOURCE, published={"train_pids": 11}, same_camera_counts=True, both_ways=True
+    source=SOURCE,
+    published={"train_pids": 11},
+    same_camera_counts=True,
+    both_ways=True,
+    shared_people="usual",
 )
 JOINTS = KINECT20
 TRAIN_STEP = 1

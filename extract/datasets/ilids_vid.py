@@ -28,7 +28,6 @@ from extract.tracklets import (
     from_folder,
     list_folders,
     read_mat,
-    whole_number,
 )
 from pipeline.errors import PipelineError
 
@@ -45,6 +44,7 @@ FORMAT = Format(
     },
     trials=10,
 )
+PREFIX = "person"
 SEQUENCES = "i-LIDS-VID/sequences"
 SPLITS = "train-test people splits"
 WANTED = (f"{SEQUENCES}/", f"{SPLITS}/")
@@ -67,20 +67,22 @@ def read(reading: Reading) -> Iterator[Tracklet]:
             f"{reading.root}/{SEQUENCES} has {len(persons)} persons in both cameras, the split "
             f"speaks of {len(order)}: positions would mean other persons. {SOURCE}"
         )
+    pids = reading.number_people(person.removeprefix(PREFIX) for person in persons)
     test = {persons[i] for i in order[: len(order) // 2]}
     parts = (("gallery", test, (2,)), ("query", test, (1,)), ("train", set(persons) - test, (1, 2)))
     for split, chosen, cameras in parts:
-        yield from _tracklets(reading, split, sorted(chosen), cameras)
+        people = {person: pids[person.removeprefix(PREFIX)] for person in chosen}
+        in_order = dict(sorted(people.items(), key=lambda item: item[1]))
+        yield from _tracklets(reading, split, in_order, cameras)
 
 
 def _tracklets(
-    reading: Reading, split: str, persons: list[str], cameras: tuple[int, ...]
+    reading: Reading, split: str, people: dict[str, int], cameras: tuple[int, ...]
 ) -> Iterator[Tracklet]:
-    for person in persons:
+    for person, pid in people.items():
         for camera in cameras:
             folder = f"{SEQUENCES}/cam{camera}/{person}"
             name = f"cam{camera}_{person}"
-            pid = whole_number(person.removeprefix("person"), reading.root / folder)
             tracklet = from_folder(reading, folder, name, pid, camera - 1, split)
             if tracklet:
                 yield tracklet

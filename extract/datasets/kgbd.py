@@ -23,12 +23,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from extract.kinect import CUT, FRAMES, Recording, deal, natural, read_skeletons
-from extract.tracklets import Format, Reading, list_folders, whole_number
+from extract.kinect import CUT, FRAMES, Recording, deal, read_skeletons
+from extract.tracklets import Format, Reading, list_folders
+from pipeline.names import natural
 from pipeline.skeleton import KINECT20
 
 SOURCE = "Give the folder that holds 'kinect gait raw dataset' (docs/datasets.md)."
-FORMAT = Format(source=SOURCE, published={"train_pids": 164}, same_camera_counts=True, trials=10)
+FORMAT = Format(
+    source=SOURCE,
+    published={"train_pids": 164},
+    same_camera_counts=True,
+    trials=10,
+    shared_people="usual",
+)
 JOINTS = KINECT20
 TRAIN_STEP = FRAMES
 FOLDER = "kinect gait raw dataset"
@@ -41,11 +48,9 @@ _LINES = [11, 10, 1, 0, 3, 5, 7, 9, 2, 4, 6, 8, 13, 15, 17, 19, 12, 14, 16, 18]
 def recordings(reading: Reading) -> Iterator[Recording]:
     """Yield one recording per walk."""
     root = reading.file(FOLDER, SOURCE)
-    people = {
-        whole_number(name.removeprefix(PREFIX), root / name): name
-        for name in list_folders(root)
-        if name.startswith(PREFIX)
-    }
+    names = [name for name in list_folders(root) if name.startswith(PREFIX)]
+    pids = reading.number_people(name.removeprefix(PREFIX) for name in names)
+    people = {pids[name.removeprefix(PREFIX)]: name for name in names}
     dealt = {}
     for pid, name in sorted(people.items()):
         walks = sorted((file.name for file in (root / name).glob("*.txt")), key=natural)

@@ -26,13 +26,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from extract.kinect import Recording, deal, natural, read_skeletons
+from extract.kinect import Recording, deal, read_skeletons
 from extract.tracklets import Format, Reading
 from pipeline.errors import PipelineError
+from pipeline.names import natural
 from pipeline.skeleton import KINECT25
 
 SOURCE = "Give the folder that holds frontal, left_diagonal, ... (docs/datasets.md)."
-FORMAT = Format(source=SOURCE, published={"train_pids": 20}, same_camera_counts=True, trials=10)
+FORMAT = Format(
+    source=SOURCE,
+    published={"train_pids": 20},
+    same_camera_counts=True,
+    trials=10,
+    shared_people="usual",
+)
 JOINTS = KINECT25
 TRAIN_STEP = 1
 VIEWS = ("frontal", "left_diagonal", "left_lateral", "right_diagonal", "right_lateral")
@@ -41,12 +48,16 @@ NAME = re.compile(r"^gc(\d+)_body(\d+)_(\d+)")
 
 def recordings(reading: Reading) -> Iterator[Recording]:
     """Yield one recording per person, occasion and view."""
+    files = [
+        (camid, match)
+        for camid, view in enumerate(VIEWS)
+        for file in reading.file(view, SOURCE).iterdir()
+        if (match := NAME.match(file.name))
+    ]
+    pids = reading.number_people(match[2] for _, match in files)
     found: dict[tuple[int, int, int], list[str]] = defaultdict(list)
-    for camid, view in enumerate(VIEWS):
-        names = [file.name for file in reading.file(view, SOURCE).iterdir()]
-        for match in filter(None, map(NAME.match, names)):
-            occasion, pid, _ = (int(number) for number in match.groups())
-            found[pid, occasion, camid].append(match.string)
+    for camid, match in files:
+        found[pids[match[2]], int(match[1]), camid].append(match.string)
     if not found:
         raise PipelineError(f"{reading.root} holds no files gcN_bodyN_<time>. {SOURCE}")
     occasions: dict[int, set[int]] = defaultdict(set)

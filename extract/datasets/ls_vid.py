@@ -11,6 +11,9 @@ Person Re-Identification", ICCV 2019); unpack LS-VID_V2.zip.
 Train: 2,831 tracklets of 842 persons. Test: 3,504 queries against 7,829 other tracklets; the
 authors' protocol keeps the queries out of the gallery.
 
+People are counted from 0 in each list, so 0 is a person, and equal numbers of two lists are two
+people; -1 is junk. Where there is a person 0, all numbers here are one higher.
+
 Known faults: the counts in several loaders are copied from MARS. Frames are found by the start of
 their path; a start that ends in a digit is not followed by another one, or 0001_1 would also take
 the frames of 0001_10. Public loaders disagree on tracklets shorter than a training chunk; here
@@ -23,8 +26,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from extract.tracklets import Format, Reading, Tracklet, list_images
+from extract.tracklets import Format, Reading, Tracklet
 from pipeline.errors import PipelineError
+from pipeline.names import JUNK, natural
 
 SOURCE = "Ask the authors for LS-VID_V2.zip (docs/datasets.md)."
 FORMAT = Format(
@@ -35,8 +39,8 @@ FORMAT = Format(
         "query_tracklets": 3504,
         "gallery_tracklets": 7829,
     },
+    shared_people="usual",
 )
-JUNK = -1
 NAME = re.compile(r"^[^_]+_(\d+)_(\d{1,2})_[^.]+\.(?:jpg|png)$")
 
 
@@ -44,23 +48,28 @@ def read(reading: Reading) -> Iterator[Tracklet]:
     """Yield the tracklets of the official split."""
     test = _lines(reading.file("list_sequence/list_seq_test.txt", SOURCE))
     query = _query_lines(reading.file("test/data/info_test.mat", SOURCE), len(test))
-    gallery = [line for i, line in enumerate(test) if i not in query]
-    yield from _tracklets(reading, "gallery", gallery)
-    yield from _tracklets(reading, "query", [test[i] for i in sorted(query)])
-    train = _lines(reading.file("list_sequence/list_seq_train.txt", SOURCE))
-    yield from _tracklets(reading, "train", train)
+    splits = {
+        "gallery": [line for i, line in enumerate(test) if i not in query],
+        "query": [test[i] for i in sorted(query)],
+        "train": _lines(reading.file("list_sequence/list_seq_train.txt", SOURCE)),
+    }
     val = reading.root / "list_sequence" / "list_seq_val.txt"
     if val.exists():
-        yield from _tracklets(reading, "val", _lines(val))
+        splits["val"] = _lines(val)
+    names = (pid for lines in splits.values() for pid, _ in lines)
+    pids = reading.number_people(names, [JUNK])
+    for split, lines in splits.items():
+        yield from _tracklets(reading, split, [(pids[pid], path) for pid, path in lines])
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
+def _lines(path: Path) -> list[tuple[str, str]]:
+    """Return the person and the start of the frames' paths of every line."""
     lines = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         prefix, _, pid = line.strip().rpartition(" ")
         if not prefix or not re.fullmatch(r"-?\d+", pid):
             raise PipelineError(f'{path}:{number}: {line!r} is not "<path> <pid>". {SOURCE}')
-        lines.append((int(pid), prefix.strip().removeprefix("./")))
+        lines.append((pid, prefix.strip().removeprefix("./")))
     return lines
 
 
@@ -82,8 +91,10 @@ def _query_lines(path: Path, lines: int) -> set[int]:
 def _tracklets(reading: Reading, split: str, lines: list[tuple[int, str]]) -> Iterator[Tracklet]:
     reading.counted["junk_tracklets"] += sum(pid == JUNK for pid, _ in lines)
     named = sorted((pid, _tracklet_name(path), path) for pid, path in lines if pid != JUNK)
+    from pipeline.images import list_images
+
     for folder, group in groupby(named, key=lambda line: line[2].rpartition("/")[0]):
-        names = list_images(reading.root / folder)
+        names = sorted(list_images(reading.root / folder))
         for pid, tracklet, path in group:
             frames = _with_prefix(names, path.rpartition("/")[2])
             if not frames:
@@ -108,7 +119,11 @@ def _tracklet_name(path: str) -> str:
 
 
 def _with_prefix(names: list[str], prefix: str) -> list[str]:
-    """Return the sorted names that start with `prefix` and do not go on with a digit.
+    """Return the names that start with `prefix` and do not go on with a digit, in natural order.
+
+    Args:
+        names: Sorted as text, so that those with one start stand together.
+        prefix: The start.
 
     >>> _with_prefix(["1_10_a", "1_1_a", "1_2_a"], "1_1")
     ['1_1_a']
@@ -120,7 +135,7 @@ def _with_prefix(names: list[str], prefix: str) -> list[str]:
         rest = name[len(prefix) :]
         if not (prefix[-1:].isdigit() and rest[:1].isdigit()):
             found.append(name)
-    return found
+    return sorted(found, key=natural)
 
 
 def _camera_and_number(folder: str, name: str) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from extract.tracklets import Format, Reading, Tracklet, read_mat
 from pipeline.errors import PipelineError
+from pipeline.names import JUNK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,6 @@ FORMAT = Format(
     },
     gallery_includes_queries=True,
 )
-JUNK = -1
 NAME = re.compile(r"^((?:\d{4}|00-1)C(\d)T\d{4,})F(\d{3,})\.jpe?g$")
 
 

@@ -55,6 +55,7 @@ def read(reading: Reading) -> Iterator[Tracklet]:
         for part in tables
     }
     found = {part: _named(reading, part, tables[part], names[part]) for part in tables}
+    pids = reading.number_people(str(pid) for rows in found.values() for pid, *_ in rows)
     outfits = sorted({(pid, outfit) for rows in found.values() for pid, _, _, outfit, *_ in rows})
     clothes = {pair: i for i, pair in enumerate(outfits)}
     is_query = set(_numbers(reading.file("query_IDX.txt", SOURCE), 1)[:, 0].tolist())
@@ -70,7 +71,7 @@ def read(reading: Reading) -> Iterator[Tracklet]:
             numbers = [int(name[len(tracklet) + 1 : -4]) for name in frames]
             paths = [f"bbox_{part}/{tracklet[:4]}/{name}" for name in frames]
             clothes_id = clothes[pid, outfit]
-            yield Tracklet(tracklet, pid, camera - 1, split, paths, numbers, clothes_id)
+            yield Tracklet(tracklet, pids[str(pid)], camera - 1, split, paths, numbers, clothes_id)
 
 
 def _numbers(path: Path, columns: int) -> "np.ndarray":

@@ -15,7 +15,7 @@ cameras are used, half for training. Queries come from camera a, the gallery is 
 import json
 from collections.abc import Iterator
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder, whole_number
+from extract.tracklets import Format, Reading, Tracklet, from_folder
 from pipeline.errors import PipelineError
 
 SOURCE = "docs/datasets.md says where PRID-2011 and splits_prid2011.json are to be had."
@@ -29,6 +29,7 @@ FORMAT = Format(
     },
     trials=10,
 )
+PREFIX = "person_"
 PARTS = (("gallery", "test", "b"), ("query", "test", "a"), ("train", "train", "ab"))
 
 
@@ -43,11 +44,14 @@ def read(reading: Reading) -> Iterator[Tracklet]:
             f"{path} does not hold ten {{train, test}} splits ({error!r}). {SOURCE}"
         ) from None
     reading.file("multi_shot/cam_a", SOURCE)
+    pids = reading.number_people(
+        person.removeprefix(PREFIX) for half in persons.values() for person in half
+    )
     for split, half, cameras in PARTS:
-        for person in persons[half]:
+        for person in sorted(persons[half], key=lambda name: pids[name.removeprefix(PREFIX)]):
             for camera in cameras:
                 folder = f"multi_shot/cam_{camera}/{person}"
-                pid = whole_number(person.removeprefix("person_"), path)
+                pid = pids[person.removeprefix(PREFIX)]
                 name = f"cam_{camera}_{person}"
                 if found := from_folder(reading, folder, name, pid, "ab".index(camera), split):
                     yield found

@@ -16,7 +16,7 @@ persons are anonymous on Kaggle; no counts are asserted.
 
 from collections.abc import Iterator
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders, whole_number
+from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders
 from pipeline.errors import PipelineError, did_you_mean
 
 SOURCE = "Get the challenge's archive (docs/datasets.md)."
@@ -32,16 +32,16 @@ def read(reading: Reading) -> Iterator[Tracklet]:
         raise PipelineError(
             f"{reading.root} has no test case {reading.case!r}. {did_you_mean(reading.case, cases)}"
         )
-    for split, folder in (
-        ("gallery", f"{case}/gallery"),
-        ("query", f"{case}/query"),
-        ("train", "train"),
-    ):
-        root = reading.file(folder, SOURCE)
-        for pid, person in sorted((whole_number(name, root), name) for name in list_folders(root)):
-            for tracklet in list_folders(root / person):
+    folders = {"gallery": f"{case}/gallery", "query": f"{case}/query", "train": "train"}
+    people = {
+        split: list_folders(reading.file(folder, SOURCE)) for split, folder in folders.items()
+    }
+    pids = reading.number_people(name for names in people.values() for name in names)
+    for split, folder in folders.items():
+        for person in sorted(people[split], key=pids.__getitem__):
+            for tracklet in list_folders(reading.root / folder / person):
                 path = f"{folder}/{person}/{tracklet}"
-                found = from_folder(reading, path, f"{split}_{tracklet}", pid, 0, split)
+                found = from_folder(reading, path, f"{split}_{tracklet}", pids[person], 0, split)
                 if found:
                     yield found._replace(camid=_camera(found.frames[0]))
 

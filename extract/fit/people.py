@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import console
+from pipeline import console, images
 
 # The first number of their generators. Those of the dataset are its seed, 0 and upwards.
 _SEED = 20_261_121
@@ -109,8 +109,8 @@ def _camera(sampling: Sampling, camera: int, matrix: np.ndarray, size: tuple[int
         clip = film(stranger(rng), where, np.cumsum(steps)[:length], rng)
         filmed.append(clip)
         for jpeg in clip.jpegs:
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            crops.append(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR))
+            crop = cv2.warpAffine(images.decode(jpeg), matrix, size, flags=cv2.INTER_LINEAR)
+            crops.append(crop[..., ::-1])
     names = ("xy_px", "visibility", "xyz", "root")
     arrays = [np.concatenate([getattr(clip, name) for clip in filmed]) for name in names]
     ends = np.cumsum([len(clip.jpegs) for clip in filmed])

@@ -6,8 +6,7 @@ import numpy as np
 
 from extract.walkers.person import Body, Clothes, Face, Gait, Person
 from pipeline.params.knobs import WalkersParams
-
-JUNK_PID, DISTRACTOR_PID = -1, 0
+from pipeline.names import DISTRACTOR, JUNK
 
 # What a generator is for; the first number after the seed.
 _LAYOUT, _BODY, _GAIT, _CLOTHES, _FACE, _CAMERA, _TRACKLET, _QUERY = range(8)
@@ -42,7 +41,7 @@ class Tracklet:
     @property
     def folder(self) -> str:
         """Name of the person's folder: four digits, or `00-1` for junk."""
-        return "00-1" if self.pid == JUNK_PID else f"{self.pid:04d}"
+        return "00-1" if self.pid == JUNK else f"{self.pid:04d}"
 
     @property
     def name(self) -> str:
@@ -65,7 +64,7 @@ class Tracklet:
 
     def rng(self, seed: int) -> np.random.Generator:
         """Return the generator of path, box errors and noise: no other tracklet touches it."""
-        key = [seed, _TRACKLET, self.pid - JUNK_PID, self.camid, self.number]
+        key = [seed, _TRACKLET, self.pid - JUNK, self.camid, self.number]
         return np.random.default_rng(key)
 
     def scene_key(self, seed: int) -> tuple[int, ...]:
@@ -102,7 +101,7 @@ def queries(planned: list[Tracklet], seed: int) -> list[int]:
     groups: dict[tuple[int, int], list[int]] = {}
     cameras: dict[int, set[int]] = {}
     for row, tracklet in enumerate(t for t in planned if t.split == "test"):
-        if tracklet.pid > DISTRACTOR_PID:
+        if tracklet.pid > DISTRACTOR:
             groups.setdefault((tracklet.pid, tracklet.camid), []).append(row)
             cameras.setdefault(tracklet.pid, set()).add(tracklet.camid)
     # As in MARS, a person seen by one camera only has no query.
@@ -137,7 +136,7 @@ def _stranger(
     knobs: WalkersParams, rng: np.random.Generator, identity: int, is_distractor: bool
 ) -> Tracklet:
     frames = _frame_numbers(knobs, rng)
-    pid = DISTRACTOR_PID if is_distractor else JUNK_PID
+    pid = DISTRACTOR if is_distractor else JUNK
     # Strangers wear the uniform too: otherwise their clothes would give them away.
     outfit = int(rng.integers(knobs.wardrobe)) if knobs.wardrobe else 2 * identity
     body = int(rng.integers(knobs.bodies)) if knobs.bodies else identity

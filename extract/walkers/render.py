@@ -125,14 +125,14 @@ def render_person(work: Path, seed: int, planned: list["Tracklet"]) -> int:
 
     from extract.walkers.clip import film, scene
     from extract.walkers.mars_files import truth_table, write_crops
-    from extract.walkers.plan import JUNK_PID
+    from pipeline.names import JUNK
 
     cv2.setNumThreads(1)
     tables = []
     for tracklet in planned:
         person = tracklet.person(seed)
         where = scene(*tracklet.scene_key(seed))
-        is_junk = tracklet.pid == JUNK_PID
+        is_junk = tracklet.pid == JUNK
         numbers = np.asarray(tracklet.frame_numbers)
         clip = film(person, where, numbers, tracklet.rng(seed), is_junk)
         write_crops(work / "dataset", tracklet, clip)

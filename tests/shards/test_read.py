@@ -1,22 +1,19 @@
 """Reading gives back what was written, from any process, in any order."""
 
-import io
 import multiprocessing
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from pipeline.errors import PipelineError
 from pipeline.schema import Status
-from shards.read import Shards, decode
+from shards.read import Shards
 from tests.fake_extraction import Extracted, write_shards_of
 
 PEOPLE = [
@@ -155,62 +152,3 @@ def test_a_folder_without_shards_is_refused(project: Path):
 def test_an_unknown_tracklet_gets_a_suggestion(made: Extracted):
     with pytest.raises(PipelineError, match=r"Did you mean 0009C1T0001\?"):
         Shards(FOLDER).find("0009C1T0002")
-
-
-def test_decoding_gives_red_green_blue():
-    image = np.zeros((8, 8, 3), np.uint8)
-    image[..., 2] = 255
-    found = decode(cv2.imencode(".png", image)[1].tobytes())
-    assert found[0, 0].tolist() == [255, 0, 0]
-
-
-SIZES = {
-    1: cv2.IMREAD_COLOR_RGB,
-    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    height=st.integers(1, 70),
-    width=st.integers(1, 70),
-    channels=st.sampled_from([1, 3]),
-    quality=st.integers(5, 100),
-    progressive=st.booleans(),
-    shrink=st.sampled_from(list(SIZES)),
-    lost=st.sampled_from([0, 0, 0.5]),
-)
-def test_jpegs_are_decoded_as_opencv_does(
-    height, width, channels, quality, progressive, shrink, lost
-):
-    rng = np.random.default_rng(0)
-    image = cv2.resize(rng.integers(0, 256, (9, 9, channels), dtype=np.uint8), (width, height))
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)]
-    data = cv2.imencode(".jpg", image, options)[1].tobytes()
-    data = data[: len(data) - int(lost * len(data) / 4)]
-    expected = cv2.imdecode(np.frombuffer(data, np.uint8), SIZES[shrink])
-    # What OpenCV cannot read has a status of its own, and is never asked for. Of colours two pixels
-    # wide, reduced, the two make something different.
-    assume(expected is not None and (shrink == 1 or expected.shape[1] > 2))
-    np.testing.assert_array_equal(decode(data, shrink), expected)
-    into = np.empty_like(expected)
-    assert decode(data, shrink, into) is into
-    np.testing.assert_array_equal(into, expected)
-    assert decode(data, shrink, np.empty((3, 200, 3), np.uint8)).shape == expected.shape
-
-
-def test_a_picture_that_says_how_to_turn_it_is_turned():
-    picture = Image.fromarray(np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", exif=exif)
-    assert decode(stream.getvalue()).shape == (4, 6, 3)
-
-
-@pytest.mark.parametrize("data", [b"", b"no image", b"\xff\xd8 no image"])
-def test_bytes_that_are_no_image_are_an_error(data: bytes):
-    with pytest.raises(PipelineError, match="does not decode"):
-        decode(data)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -106,7 +106,7 @@ class _Tracklets(Dataset[Item]):
         shrink = next(power for power in (8, 4, 2, 1) if power <= max(spare, 1))
         for i, jpeg in enumerate(self.shards.jpeg(unique)):
             target = frames[i]
-            image = decode(jpeg, shrink, target)
+            image = images.decode(jpeg, shrink, target)
             if image.shape != target.shape:
                 image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
             if image is not target:
@@ -124,6 +124,12 @@ class _Tracklets(Dataset[Item]):
             "mask": torch.zeros(self.clip_frames, dtype=torch.bool),
             "camids": torch.tensor(camid),
         }
+
+
+def _people(table: "pd.DataFrame") -> np.ndarray:
+    """Return who is in a table, sorted: a stranger is nobody to learn."""
+    pids = np.unique(table["pid"])
+    return pids[pids > DISTRACTOR]
 
 
 @DATASETS.register_module()
@@ -229,7 +235,7 @@ class TestDataset(_Tracklets):
         """List the clips."""
         super().__init__(root, splits, clip_frames, image_size, transforms, **options)
         if held_out:
-            kept = np.unique(self.table["pid"])[-held_out:]
+            kept = _people(self.table)[-held_out:]
             self.table = self.table[self.table["pid"].isin(kept)].reset_index(drop=True)
         self._camids = self.table["camid"].tolist()
         self._clips: list[tuple[int, np.ndarray]] = []

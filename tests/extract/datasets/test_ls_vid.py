@@ -1,5 +1,6 @@
 """LS-VID: a tree made by the rules of its lists."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,8 +47,20 @@ def test_queries_are_lines_of_the_test_list_counted_from_one(tree: Path, index: 
 
 def test_a_prefix_does_not_take_the_frames_of_a_longer_number(tree: Path, index: Callable) -> None:
     row = index(tree, "ls_vid")["rows"]["test_0003_0003-1"]
-    assert (row["pid"], row["camid"], row["frame_numbers"]) == (3, 1, [2, 4])
+    assert (row["camid"], row["frame_numbers"]) == (1, [2, 4])
     assert row["frames"][0] == "tracklet_test/0003/0003-1_000002_2_x7.jpg"
+
+
+def test_people_are_counted_from_zero_and_nobody_is_a_stranger(tree: Path, index: Callable) -> None:
+    found = index(tree, "ls_vid")
+    assert {name: row["pid"] for name, row in found["rows"].items()} == {
+        "test_0003_0003-1": 4,
+        "test_0003_0003-10": 4,
+        "test_0005_0005-7": 6,
+        "train_0000_0000-1": 1,
+    }
+    assert found["counts"]["train_pids"] == 1
+    assert json.loads(found["metadata"]["persons"]) == {"0": 1, "3": 4, "5": 6}
 
 
 def test_a_validation_list_is_read_when_it_is_there(
@@ -106,11 +119,16 @@ def test_counts_are_compared_with_the_published_ones(tree: Path, index: Callable
         index(tree, "ls_vid", counts="published")
 
 
-def test_the_authors_list_format_is_read(tree: Path, real_data: Path, index: Callable) -> None:
-    """The authors published lists of MARS in this format: every line must be understood."""
-    from extract.datasets.ls_vid import _lines
-
-    lines = _lines(real_data / "mars_info" / "list_train_seq.txt")
-    assert len(lines) == 8298
-    assert lines[0] == (0, "0001/0001C1T0001")
-    assert len({pid for pid, _ in lines}) == 625
+def test_the_authors_lists_lose_nobody(
+    tree: Path, real_data: Path, put: Callable, index: Callable
+) -> None:
+    """The authors published lists of MARS in this format; a tracklet of each person is taken."""
+    lists = real_data / "mars_info"
+    for part in ("train", "test"):
+        lines = (lists / f"list_{part}_seq.txt").read_text().splitlines()
+        first = list({line.split()[1]: line for line in reversed(lines)}.values())
+        (tree / f"list_sequence/list_seq_{part}.txt").write_text("\n".join(first))
+        put(tree, [f"{line.split()[0]}_000001_3_x.jpg" for line in first])
+    counts = index(tree, "ls_vid")["counts"]
+    assert counts["train_pids"] == 625
+    assert counts["query_pids"] + counts["gallery_pids"] == 636

@@ -27,8 +27,8 @@ class TestFolder:
             "train_7_2_a": (7, 0),
         }
         train = found["rows"]["train_7_2_a"]
-        assert train["frames"] == ["train/7/2/a/f_10.jpg", "train/7/2/a/f_9.jpg"]
-        assert train["frame_numbers"] == [10, 9]
+        assert train["frames"] == ["train/7/2/a/f_9.jpg", "train/7/2/a/f_10.jpg"]
+        assert train["frame_numbers"] == [9, 10]
         assert found["counts"]["junk_tracklets"] == 1
         assert json.loads(found["metadata"]["cameras"]) == {"2": 0, "10": 1}
 
@@ -42,6 +42,49 @@ class TestFolder:
             "query_zoe_north_a": (2, 1),
         }
         assert json.loads(found["metadata"]["persons"]) == {"adam": 1, "zoe": 2}
+
+    @pytest.mark.parametrize("as_csv", [False, True], ids=["folders", "csv"])
+    @pytest.mark.parametrize("name", ["adam", "7"])
+    def test_strangers_and_junk_are_so_whatever_the_others_are_called(
+        self, tmp_path: Path, put: Callable, index: Callable, as_csv: bool, name: str
+    ) -> None:
+        people = {"query": [name], "gallery": [name, "0", "-1"], "train": ["8"]}
+        rows = [(split, pid, f"{split}{pid}") for split, pids in people.items() for pid in pids]
+        if as_csv:
+            # As pandas writes whole numbers of a column with gaps.
+            text = [f"{n}.jpg,{s},{p if p == 'adam' else f'{p}.0'},c{s},{n}" for s, p, n in rows]
+            header = "path,split,pid,camid,tracklet\n"
+            (tmp_path / "frames.csv").write_text(header + "\n".join(text) + "\n")
+        else:
+            put(tmp_path, [f"{split}/{pid}/c{split}/{n}/1.jpg" for split, pid, n in rows])
+        found = index(tmp_path, "folder")
+        pids = {row["split"]: row["pid"] for row in found["rows"].values() if row["pid"]}
+        assert pids["query"] == pids["gallery"] > 0
+        assert pids["train"] not in (0, -1, pids["query"])
+        assert [row["split"] for row in found["rows"].values() if not row["pid"]] == ["gallery"]
+        assert found["counts"]["junk_tracklets"] == found["counts"]["distractor_tracklets"] == 1
+
+    @pytest.mark.parametrize("split", ["query", "gallery"])
+    def test_a_person_of_train_and_test_is_an_error_and_a_stranger_is_none(
+        self, tmp_path: Path, put: Callable, index: Callable, split: str
+    ) -> None:
+        put(tmp_path, ["train/0/c1/a/1.jpg", "train/7/c1/a/1.jpg", "gallery/0/c2/a/1.jpg"])
+        put(tmp_path, ["query/9/c1/b/1.jpg", "gallery/9/c2/b/1.jpg"])
+        assert index(tmp_path, "folder")["counts"]["train_pids"] == 1
+        put(tmp_path, [f"{split}/7/c3/c/1.jpg"])
+        with pytest.raises(PipelineError, match=r"1 persons of train .* \(7\)"):
+            index(tmp_path, "folder", allow_partial=True)
+
+    @pytest.mark.parametrize("kind", ["person", "camera"])
+    def test_two_spellings_of_one_number_are_an_error(
+        self, tmp_path: Path, put: Callable, index: Callable, kind: str
+    ) -> None:
+        names = ["query/{}/c1/a/1.jpg", "gallery/{}/c2/a/1.jpg"]
+        if kind == "camera":
+            names = ["query/1/{}/a/1.jpg", "gallery/1/{}/a/1.jpg"]
+        put(tmp_path, [names[0].format("0001"), names[1].format("1")])
+        with pytest.raises(PipelineError, match="0001 and 1 are one number"):
+            index(tmp_path, "folder")
 
     def test_a_misspelt_split_gets_a_suggestion(
         self, tmp_path: Path, put: Callable, index: Callable
@@ -68,6 +111,28 @@ class TestFolder:
         assert (first["frame_numbers"], first["clothes"], first["camid"]) == ([7, 12], 3, 0)
         assert found["rows"]["t2"]["clothes"] is None
         assert splits_of(found) == {"t1": "query", "t2": "gallery"}
+
+    def test_frames_of_a_csv_without_numbers_come_in_natural_order(
+        self, tmp_path: Path, index: Callable
+    ) -> None:
+        names = [f"f{i}_end.jpg" for i in range(1, 13)]
+        (tmp_path / "frames.csv").write_text(
+            "path,split,pid,camid,tracklet,frame\n"
+            + "".join(f"{name},query,4,0,t1,{frame}\n" for name in names[::-1] for frame in [""])
+        )
+        assert index(tmp_path, "folder")["rows"]["t1"]["frames"] == names
+
+    @pytest.mark.parametrize(("column", "value"), [("frame", "7.5"), ("clothes", "red")])
+    def test_what_is_no_whole_number_is_named_and_never_cut(
+        self, tmp_path: Path, index: Callable, column: str, value: str
+    ) -> None:
+        line = {"frame": "3.0", "clothes": "2.0"} | {column: value}
+        (tmp_path / "frames.csv").write_text(
+            "path,split,pid,camid,tracklet,frame,clothes\n"
+            f"a.jpg,query,4.0,0,t1,{line['frame']},{line['clothes']}\n"
+        )
+        with pytest.raises(PipelineError, match=rf"frames.csv:2: expected .* found '{value}'"):
+            index(tmp_path, "folder")
 
     def test_a_csv_without_a_column_names_it(self, tmp_path: Path, index: Callable) -> None:
         (tmp_path / "frames.csv").write_text("path,split,pid,cam_id,tracklet\n")

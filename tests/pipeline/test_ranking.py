@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from sklearn.metrics import average_precision_score
 
 from pipeline.errors import PipelineError
-from pipeline.ranking import Ids, cmc_and_map
+from pipeline.ranking import Ids, cmc_and_map, same_person
 
 # Ranks of the matches -> standard AP, trapezoid AP, mINP.
 CLOSED_FORMS = [
@@ -161,6 +161,15 @@ def test_junk_is_removed_and_distractors_stay() -> None:
     result = cmc_and_map(np.array([[0.1, 0.2, 0.3]]), Ids([7], [0]), Ids([-1, 0, 7], [1, 1, 1]))
     assert result.first_rank[0] == 2
     assert result.gallery == 2
+
+
+def test_strangers_are_no_match_of_each_other_and_are_ranked_in_every_camera() -> None:
+    dist = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+    gallery = Ids([0, 0, 7], [0, 1, 1])
+    result = cmc_and_map(dist, Ids([0, 7], [0, 0]), gallery)
+    assert (result.scored.tolist(), result.first_rank[1]) == ([False, True], 3)
+    row, column, _ = same_person(Ids([0, 7], [0, 0]), gallery)
+    assert (row.tolist(), column.tolist()) == ([1], [2])
 
 
 def test_a_query_without_a_match_is_not_scored_and_does_not_dilute() -> None:

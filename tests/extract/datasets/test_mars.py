@@ -42,6 +42,14 @@ def tree(tmp_path: Path, put: Callable) -> Path:
     return lay_out(tmp_path / "mars", put)
 
 
+def test_a_person_of_both_halves_is_a_warning_with_the_count(
+    tmp_path: Path, put: Callable, index: Callable, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setitem(globals(), "TRAIN", [("0002C6T0009", 2, 6, (1, 2)), *TRAIN])
+    index(lay_out(tmp_path / "mars", put), "mars")
+    assert "1 persons of train are in query or gallery too (2)" in capsys.readouterr().err
+
+
 def test_rows_say_what_the_info_files_say(tree: Path, index: Callable) -> None:
     rows = index(tree, "mars")["rows"]
     assert {name: row["split"] for name, row in rows.items()} == {

@@ -1,6 +1,7 @@
 """Where everything lies: one function per kind of file, relative to the project folder."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,13 +111,27 @@ def write_atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder at one stroke: a run that is killed leaves all of it, or nothing that counts.
+
+    What it left of an earlier one is removed too.
+    """
+    unwanted = folder.with_name(".discarded")
+    shutil.rmtree(unwanted, ignore_errors=True)
+    folder.replace(unwanted)
+    shutil.rmtree(unwanted)
+
+
 def publish_dir(made: Path, final: Path) -> None:
     """Rename a finished folder to its final name, replacing what stood there.
 
-    Both must be on one file system; `work/` and `data/` of a project are.
+    What a killed `write_atomic` left in it is removed. Both must be on one file system; `work/` and
+    `data/` of a project are.
     """
-    for file in made.rglob("*"):
-        if file.is_file():
+    for file in list(made.rglob("*")):
+        if _TEMPORARY.fullmatch(file.name):
+            file.unlink()
+        elif file.is_file():
             _fsync(file)
     final.parent.mkdir(parents=True, exist_ok=True)
     old = final.with_name(f".{final.name}.old")

@@ -60,7 +60,7 @@ def fit(folder: Path, params: "Params") -> dict[str, Any]:
     show(metrics)
     with paths.write_atomic(folder / "metrics.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")
-    shutil.rmtree(work)
+    paths.discard(work)
     return metrics
 
 

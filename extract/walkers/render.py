@@ -116,7 +116,7 @@ class Rendering:
 def render_person(work: Path, seed: int, planned: list["Tracklet"]) -> int:
     """Render all tracklets of one person into the work folder and return their frames.
 
-    The truth is written last and by rename, so that its file says that the crops are there.
+    The truth is written last and by rename, so that its file says that no crop is half written.
     """
     import cv2
     import numpy as np

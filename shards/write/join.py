@@ -4,7 +4,6 @@ A finished shard stays in `work/`; a run that was killed goes on after the last 
 are those of an undisturbed run, because where a shard ends depends on what went in only.
 """
 
-import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -163,18 +162,25 @@ def _check_same(plan: Plan, stage: str, table: pa.Table | None, name: str, lengt
 def _with_frames(
     plan: Plan, pose2d: pa.Table, pose3d: pa.Table, readers: ThreadPoolExecutor
 ) -> pa.Table:
-    """Join the two pose tables of one tracklet with its encoded frames."""
+    """Join the two pose tables of one tracklet with its encoded frames.
+
+    A frame that was spoilt since its joints were found has the status of what is stored: nothing.
+    """
     status = pose2d["status"].to_numpy()
     status = np.where(status == Status.OK, pose3d["status"].to_numpy(), status)
+    jpegs: list[bytes | None] = [None] * len(pose2d)
     if plan.embed_frames:
         is_bad = np.isin(status, _FRAMELESS)
-        files = [
-            None if bad else plan.root / path
-            for path, bad in zip(pose2d["path"].to_pylist(), is_bad, strict=True)
-        ]
+        names = pose2d["path"].to_pylist()
+        files = [None if bad else plan.root / name for name, bad in zip(names, is_bad, strict=True)]
         jpegs = list(readers.map(_read_frame, files))
-    else:
-        jpegs = [None] * len(pose2d)
+        spoilt = [i for i, jpeg in enumerate(jpegs) if jpeg is None and not is_bad[i]]
+        if spoilt:
+            status[spoilt] = Status.UNREADABLE
+            console.warn(
+                f"{len(spoilt)} frames were spoilt after their joints were found, as "
+                f"{plan.root / names[spoilt[0]]}: they count as unreadable"
+            )
     columns = {name: pose2d[name] for name in pose2d.column_names}
     columns |= {"xyz": pose3d["xyz"], "bridged": pose3d["bridged"]}
     columns |= {"jpeg": pa.array(jpegs, pa.binary()), "status": pa.array(status, pa.int8())}
@@ -185,7 +191,8 @@ def _read_frame(file: Path | None) -> bytes | None:
     if file is None:
         return None
     try:
-        return file.read_bytes()
+        data = file.read_bytes()
+        return data if images.is_readable(data) else None
     except FileNotFoundError:
         raise PipelineError(
             f"{file} was there when joints were extracted and is gone. "

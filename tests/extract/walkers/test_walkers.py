@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import re
 import shutil
 import signal
@@ -19,6 +20,7 @@ from extract.walkers.plan import queries, tracklets
 from pipeline.params.config import load
 from pipeline.skeleton import COCO17, H36M17
 from tests.conftest import ROOT
+from tests.kills import kill_at
 
 SMALL = (
     "walkers.identities_train=3",
@@ -274,6 +276,36 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(place, dataset, tmp_p
     assert not (tmp_path / "data" / "raw" / "walkers").exists()
     assert run(tmp_path).returncode == 0
     assert digest(tmp_path / "data" / "raw" / "walkers") == digest(dataset)
+
+
+def test_a_run_killed_at_any_step_of_publishing_and_cleaning_up_loses_no_frame(place, tmp_path):
+    tiny = (place / "params.yaml").read_text()
+    for key, value in {"identities_train": 2, "identities_test": 2, "frames": "[2, 2]"}.items():
+        tiny = re.sub(rf"^(  {key}:) [^#\n]*", rf"\1 {value} ", tiny, count=1, flags=re.M)
+    rendered, made = tmp_path / "rendered", Path("data/raw/walkers")
+    rendered.mkdir()
+    (rendered / "params.yaml").write_text(tiny)
+    # Workers render; the first step of the command itself is the first of publishing.
+    assert kill_at(1, rendered, "extract.walkers.__main__", quiet=True)
+    undisturbed = shutil.copytree(rendered, tmp_path / "undisturbed")
+    assert not kill_at(0, undisturbed, "extract.walkers.__main__", quiet=True)
+    expected, was_published, left = digest(undisturbed / made), set(), []
+    assert any(name.endswith(".jpg") for name in expected)
+    for step in itertools.count(1):
+        folder = shutil.copytree(rendered, tmp_path / f"step{step}")
+        if not kill_at(step, folder, "extract.walkers.__main__", quiet=True):
+            break
+        was_published.add((folder / made).exists())
+        # Before DVC runs a command again it removes what that has made.
+        shutil.rmtree(folder / made, ignore_errors=True)
+        kept = {name for name in digest(folder) if not re.search(r"\.discarded|\.tmp$", name)}
+        if kept in left:
+            continue
+        left.append(kept)
+        assert not kill_at(0, folder, "extract.walkers.__main__", quiet=True)
+        assert digest(folder / made) == expected
+    assert len(left) > 2
+    assert was_published == {True, False}
 
 
 def test_a_second_run_renders_nothing(place, dataset):

@@ -188,6 +188,25 @@ def test_a_vanished_frame_is_named(extracted: Callable[..., Extracted]):
     assert str(file) in done.stderr
 
 
+@pytest.mark.parametrize("kept", [0, 0.5], ids=["emptied", "cut off"])
+def test_a_frame_spoilt_after_its_joints_were_found_is_unreadable(extracted, capsys, kept):
+    made = extracted(PEOPLE)
+    file = Path("raw/fake") / made.frames[8]["path"]
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    write_shards_of()
+    assert (
+        f"1 frames were spoilt after their joints were found, as {file}" in capsys.readouterr().err
+    )
+    found = rows(Path("data/shards/fake"))
+    expected = [Status.UNREADABLE if i == 8 else Status.OK for i in range(len(made.frames))]
+    assert [row["status"] for row in found] == expected
+    for row in found:
+        assert (row["jpeg"] is None) == (row["status"] == Status.UNREADABLE)
+    shards = Shards(Path("data/shards/fake"))
+    for jpeg, status in zip(shards.jpeg(range(len(shards))), shards.status, strict=True):
+        assert (status == Status.UNREADABLE) if jpeg is None else decode(jpeg).size
+
+
 def test_joints_survive_as_the_same_floats(extracted: Callable[..., Extracted]):
     made = extracted(PEOPLE)
     assert write().returncode == 0

@@ -180,6 +180,16 @@ def test_a_second_run_changes_nothing_and_other_knobs_or_weights_make_everything
     assert made_at() != second
 
 
+def test_tables_that_lack_a_file_are_made_anew(project):
+    project.add(2)
+    project.add(3, split="query")
+    run()
+    made = project.hashes("pose2d")
+    (project.folder / "data/pose2d/fake/query-00000.parquet").unlink()
+    run()
+    assert project.hashes("pose2d") == made
+
+
 def test_a_trial_writes_to_its_own_folder(project):
     project.add(4)
     project.add(4)

@@ -6,7 +6,7 @@ command comes to its end.
 """
 
 import contextlib
-import importlib
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -39,10 +39,14 @@ class _Steps:
         return (self._folder / os.fspath(args[0])).is_relative_to(self._folder)
 
 
-def _run(step: int, folder: Path, command: str, arguments: dict[str, Any]) -> None:
+def _run(
+    step: int, folder: Path, command: str, arguments: dict[str, Any], environment: dict[str, str]
+) -> None:
     os.setsid()
+    os.environ.update(environment)
     os.chdir(folder)
-    main = importlib.import_module(command).main
+    is_package = importlib.util.find_spec(command).submodule_search_locations
+    main = importlib.import_module(f"{command}.__main__" if is_package else command).main
     sys.addaudithook(_Steps(folder, step))
     main(**arguments)
 
@@ -53,7 +57,7 @@ def kill_at(step: int, folder: Path, command: str, **arguments: Any) -> bool:
     Args:
         step: Which, from 1; 0 lets it come to its end.
         folder: Where to run it.
-        command: Its module.
+        command: Its module or package, as `python -m` takes it.
         arguments: Of its `main`.
 
     Returns:
@@ -61,7 +65,9 @@ def kill_at(step: int, folder: Path, command: str, **arguments: Any) -> bool:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["numpy", "pyarrow.parquet", "cv2", command])
-    process = context.Process(target=_run, args=(step, folder, command, arguments))
+    # The server that processes are forked from has the environment of its own start.
+    given = (step, folder, command, arguments, dict(os.environ))
+    process = context.Process(target=_run, args=given)
     process.start()
     process.join()
     with contextlib.suppress(ProcessLookupError):

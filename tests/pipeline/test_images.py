@@ -1,6 +1,7 @@
 """One decoder: whatever the file, every stage sees the same upright pixels, or the same refusal."""
 
 import io
+import re
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageOps
 from pipeline.errors import PipelineError
 from pipeline.images import decode, is_readable, list_images, read
 from pipeline.schema import Status
+from tests.conftest import ROOT
 
 SIZES = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -153,6 +155,15 @@ def test_bytes_that_are_no_image_are_refused(data, tmp_path):
         decode(data)
     (tmp_path / "x.jpg").write_bytes(data)
     assert read(tmp_path / "x.jpg") == (None, Status.UNREADABLE)
+
+
+@pytest.mark.parametrize("wing", ["pipeline", "extract", "shards", "train", "evaluate"])
+def test_no_other_module_decodes_frames_its_own_way(wing):
+    own = re.compile(r"imdecode|imread|simplejpeg|Image\.open")
+    files = set((ROOT / wing).rglob("*.py")) - {ROOT / "pipeline/images.py"}
+    assert len(files) > 10
+    found = {str(file): own.findall(file.read_text()) for file in files}
+    assert not {name: calls for name, calls in found.items() if calls}
 
 
 def test_a_file_that_is_not_there_is_missing_and_a_folder_unreadable(tmp_path):

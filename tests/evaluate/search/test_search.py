@@ -306,6 +306,12 @@ def test_a_wrong_request_is_one_line(stage, command, project, prepare, arguments
     assert done.stderr.count("\n") == 1
 
 
+def test_images_of_a_folder_come_in_natural_order(tmp_path: Path):
+    for i in range(1, 13):
+        Image.new("RGB", (4, 4), (20 * i,) * 3).save(tmp_path / f"frame_{i}.png")
+    assert [frame[0, 0, 0] for frame in from_folder(tmp_path)] == [20 * i for i in range(1, 13)]
+
+
 def test_an_image_that_does_not_decode_is_named(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(PipelineError, match=r"a.jpg does not decode as an image"):

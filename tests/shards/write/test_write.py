@@ -1,6 +1,7 @@
 """Shards hold what the index, the frames and both pose tables say, whatever happens."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -121,6 +122,25 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
     assert write("shards.shard_mb=1").returncode == 0
     assert contents(out) == undisturbed
     assert {name: (out / name).stat().st_ino for name in kept} == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_dvc", [True, False], ids=["output removed", "output kept"])
+def test_a_run_killed_at_any_step_ends_with_the_same_bytes(extracted, project, tmp_path, by_dvc):
+    extracted([(f"{split}C{i}T1", i, 0, split, 4) for split in ("query", "train") for i in (1, 2)])
+    undisturbed = shutil.copytree(project, tmp_path.parent / f"{tmp_path.name}-undisturbed")
+    out = Path("data/shards/fake")
+    assert not kill_at(0, undisturbed, "shards.write", dataset="fake", quiet=True)
+    for step in itertools.count(1):
+        folder = shutil.copytree(project, tmp_path.parent / f"{tmp_path.name}-step{step}")
+        if not kill_at(step, folder, "shards.write", dataset="fake", quiet=True):
+            break
+        if by_dvc:
+            shutil.rmtree(folder / out, ignore_errors=True)
+        assert not kill_at(0, folder, "shards.write", dataset="fake", quiet=True)
+        assert contents(folder / out) == contents(undisturbed / out)
+        shutil.rmtree(folder)
+    assert step > 8
 
 
 def test_a_second_run_writes_nothing_and_changed_joints_write_anew(

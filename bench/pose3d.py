@@ -28,8 +28,9 @@ def write_joints(stage: Stage) -> None:
     """Write a pose2d table of random joints for all frames of the index."""
     import pyarrow.parquet as pq
 
+    from extract import tables
     from extract.pose2d import work as pose2d_work
-    from pipeline import paths, tables
+    from pipeline import paths
     from pipeline.schema import with_metadata
 
     keys = tables.explode(pq.read_table(paths.index_file(stage.dataset)))

@@ -35,14 +35,15 @@ def main(
     cli.set_output(verbose, quiet)
     stage = start("attention", run, overrides, trial=trial)
     from evaluate.describe import Embedder
+    from pipeline import images
     from pipeline.errors import PipelineError
     from shards import draw
-    from shards.read import Shards, decode
+    from shards.read import Shards
     from shards.sheets import spread
 
     shards = Shards(stage.read(paths.shards_dir(stage.dataset)))
     rows = spread(shards.rows(shards.find(tracklet)), frames)
-    pictures = [decode(jpeg) for jpeg in shards.jpeg(rows) if jpeg is not None]
+    pictures = [images.decode(jpeg) for jpeg in shards.jpeg(rows) if jpeg is not None]
     if not pictures:
         raise PipelineError(f"{tracklet} has no readable frame")
     heat = Embedder(stage).resemblance(pictures)

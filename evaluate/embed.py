@@ -108,8 +108,6 @@ class Embedding:
 
     def make(self) -> str:
         """Make both tables, continuing an earlier run."""
-        import shutil
-
         from pipeline.code.fingerprint import note_done
         from train.describe import describe
 
@@ -125,7 +123,7 @@ class Embedding:
         self._write(self.output, {"feature": feature})
         self._write(self.baselines, baselines)
         note_done(self._made_of, self.output, self.baselines)
-        shutil.rmtree(self.work)
+        paths.discard(self.work)
         return f"{len(self.data.table)} tracklets, {feature.shape[1]} numbers each"
 
     def _all(self, name: str, describer: "Callable[[], Describer]") -> np.ndarray:

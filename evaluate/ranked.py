@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import paths
+from pipeline import images, paths
 from pipeline.schema import Status
 from shards import draw
-from shards.read import Shards, decode
+from shards.read import Shards
 from shards.sheets import span_of
 
 if TYPE_CHECKING:

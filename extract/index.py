@@ -214,5 +214,23 @@ def judge(dataset: str, reading: Reading, published: dict[str, int], allow_parti
     console.warn(message)
 
 
+def judge_people(dataset: str, reading: Reading, shared_people: str) -> None:
+    """Say who is both trained on and tested, unless that is usual.
+
+    Raises:
+        PipelineError: If it is a mistake: what is known already is not re-identified.
+    """
+    shared = sorted(reading.tested_and_trained())
+    if not shared or shared_people == "usual":
+        return
+    some = ", ".join(map(str, shared[:3])) + (", ..." if len(shared) > 3 else "")
+    message = f"{dataset}: {len(shared)} persons of train are in query or gallery too ({some})"
+    if shared_people == "error":
+        raise PipelineError(
+            f"{message}. If they are the same people, take them out of train; else number them anew"
+        )
+    console.warn(message)
+
+
 if __name__ == "__main__":
     run_stage("index", index)

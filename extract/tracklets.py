@@ -66,6 +66,7 @@ class Format:
     same_camera_counts: bool = False
     trials: int = 1
     both_ways: bool = False
+    shared_people: Literal["error", "warning", "usual"] = "warning"
 
     @property
     def rules(self) -> dict[str, bool]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WORK = Path("work")
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")
 
 
 def dataset_root(dataset: str) -> Path:
@@ -122,18 +123,32 @@ def discard(folder: Path) -> None:
     shutil.rmtree(unwanted)
 
 
+def _copied(made: Path, there: Path) -> Path:
+    """Copy a folder to another disk, where a rename can publish it."""
+    shutil.rmtree(there, ignore_errors=True)
+    shutil.copytree(made, there)
+    for file in there.rglob("*"):
+        if file.is_file():
+            _fsync(file)
+    return there
+
+
 def publish_dir(made: Path, final: Path) -> None:
     """Rename a finished folder to its final name, replacing what stood there.
 
-    What a killed `write_atomic` left in it is removed. Both must be on one file system; `work/` and
-    `data/` of a project are.
+    What a killed `write_atomic` left in it is removed. Where `final` lies on another disk, the
+    folder is first copied to a hidden place beside it.
     """
     for file in list(made.rglob("*")):
         if _TEMPORARY.fullmatch(file.name):
             file.unlink()
         elif file.is_file():
             _fsync(file)
+    # `final` may be a link to another disk, whose folder keeps the link.
+    final = final.resolve()
     final.parent.mkdir(parents=True, exist_ok=True)
+    if made.stat().st_dev != final.parent.stat().st_dev:
+        made = _copied(made, final.with_name(f".{final.name}.new"))
     old = final.with_name(f".{final.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():

@@ -203,6 +203,7 @@ def same_person(
     sorted_pid = gallery.pid[by_person]
     start = np.searchsorted(sorted_pid, query.pid, side="left")
     number = np.searchsorted(sorted_pid, query.pid, side="right") - start
+    number[query.pid <= DISTRACTOR] = 0
     row = np.repeat(np.arange(len(query)), number)
     column = by_person[ranges(start, number)]
     is_match = gallery.pid[column] != JUNK

@@ -203,8 +203,8 @@ def _read(
     import numpy as np
     import pyarrow as pa
 
+    from extract.tables import assemble, explode, fixed_lists
     from pipeline.schema import POSE3D, Status
-    from pipeline.tables import assemble, explode, fixed_lists
 
     found: list[tuple[Any, int, bool]] = []
     for name in names:

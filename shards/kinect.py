@@ -95,7 +95,7 @@ class Conversion:
         work.mkdir(parents=True)
         tracklets = _write_shards(parser, reading, work, described, stage.limit)
         with paths.write_atomic(self.index) as temporary:
-            write_index(temporary, count(tracklets, reading.counted), described, reading)
+            write_index(temporary, count(tracklets, reading), described, reading)
             is_whole = stage.line.counts == "published" and not stage.limit
             judge(
                 stage.dataset,
@@ -157,8 +157,8 @@ def _rows(recording: "Recording", parser: ModuleType) -> "pa.Table":
     import pyarrow as pa
 
     from extract.kinect import centred
+    from extract.tables import assemble, explode, fixed_lists
     from pipeline.schema import INDEX, Status, shard
-    from pipeline.tables import assemble, explode, fixed_lists
 
     tracklets = recording.tracklets(parser.TRAIN_STEP)
     keys = explode(pa.Table.from_pylist([one._asdict() for one in tracklets], INDEX))

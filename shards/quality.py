@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from extract.pose_metrics import mpjpe, pck, procrustes, true_scale
 from pipeline import paths
+from pipeline.names import DISTRACTOR
 from pipeline.schema import Status
 from shards.columns import joints
 from shards.read import Shards

@@ -11,6 +11,7 @@ import typer
 
 from pipeline import cli, console, paths
 from pipeline.errors import PipelineError
+from pipeline.names import DISTRACTOR
 from pipeline.stage import Stage, start
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def main(
         bool, typer.Option("--add", help="Put the query into the file given by --gallery.")
     ] = False,
     name: Annotated[str, typer.Option(help="Call it so; by default after its file.")] = "",
-    pid: Annotated[int, typer.Option(help="Who it is, if that is known; 0 if not.")] = 0,
+    pid: Annotated[
+        int, typer.Option(min=DISTRACTOR, help="Who it is, if that is known; 0 if not.")
+    ] = DISTRACTOR,
     camid: Annotated[int, typer.Option(min=0, help="Which camera saw it.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The picture.")] = None,
     trial: cli.Try = "",

@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evaluate.ranked import Album
-from pipeline import paths, schema
+from pipeline import images, paths, schema
 from pipeline.distances import normalised, smallest
 from pipeline.errors import PipelineError, did_you_mean
-from shards.read import decode
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
@@ -134,7 +133,7 @@ class Gallery:
         name = self._names[row]
         pid, camid = (self.table[key][row].as_py() for key in ("pid", "camid"))
         stored = self.table["jpeg"][row].as_py() if "jpeg" in self.table.column_names else None
-        frame = decode(stored) if stored else self.album.portrait(name)[0]
+        frame = images.decode(stored) if stored else self.album.portrait(name)[0]
         return Entry(name, pid, camid, self._features[row], frame, own=name)
 
     def nearest(self, query: Entry, count: int) -> list[tuple[int, float]]:

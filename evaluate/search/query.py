@@ -7,9 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from extract.tracklets import IMAGES
+from pipeline import images
 from pipeline.errors import PipelineError
-from shards.read import decode
 
 BOX_COLUMNS = ("frame", "x", "y", "width", "height")
 

@@ -79,7 +79,7 @@ class ChunkStore:
 
     def remove(self) -> None:
         """Remove all chunks."""
-        shutil.rmtree(self.folder)
+        paths.discard(self.folder)
 
 
 class _Writer:

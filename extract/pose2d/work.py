@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from extract import tables
 from extract.engine.frames import STAMP, FrameFiles
-from pipeline import images, schema, tables
+from pipeline import images, schema
 from pipeline.schema import Status
 
 if TYPE_CHECKING:

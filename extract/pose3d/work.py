@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from extract import tables
 from extract.pose3d import gaps as bridge
 from extract.pose3d.normalise import normalise
-from pipeline import schema, tables
+from pipeline import schema
 from pipeline.schema import Status
 
 if TYPE_CHECKING:

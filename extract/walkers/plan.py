@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from extract.walkers.person import Body, Clothes, Face, Gait, Person
-from pipeline.params.knobs import WalkersParams
 from pipeline.names import DISTRACTOR, JUNK
+from pipeline.params.knobs import WalkersParams
 
 # What a generator is for; the first number after the seed.
 _LAYOUT, _BODY, _GAIT, _CLOTHES, _FACE, _CAMERA, _TRACKLET, _QUERY = range(8)

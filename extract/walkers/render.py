@@ -60,12 +60,10 @@ class Rendering:
 
     def make(self) -> str:
         """Render who is missing, and publish the dataset."""
-        import shutil
-
         self._render()
         paths.publish_dir(self._finish(), self.output)
         note_done(self._made_of, self.output)
-        shutil.rmtree(self._work)
+        paths.discard(self._work)
         knobs = self._knobs
         return (
             f"{_frames(self._planned)} frames, {len(self._planned)} tracklets, "
@@ -75,7 +73,7 @@ class Rendering:
 
     def _missing(self) -> list[list["Tracklet"]]:
         people = _people(self._planned)
-        return [person for person in people if not _truth_file(self._work, person).exists()]
+        return [person for person in people if not _is_rendered(self._work, person)]
 
     def _render(self) -> None:
         from concurrent.futures import as_completed
@@ -144,6 +142,15 @@ def render_person(work: Path, seed: int, planned: list["Tracklet"]) -> int:
 
 def _truth_file(work: Path, planned: list["Tracklet"]) -> Path:
     return work / "truth" / f"{planned[0].split}-{planned[0].folder}.parquet"
+
+
+def _is_rendered(work: Path, planned: list["Tracklet"]) -> bool:
+    """Return whether a person's truth and crops are there: a killed run may leave either alone."""
+    from extract.walkers.mars_files import crop_path
+
+    crops = (crop_path(tracklet, crop) for tracklet in planned for crop in tracklet.crops)
+    dataset = work / "dataset"
+    return _truth_file(work, planned).exists() and all((dataset / crop).exists() for crop in crops)
 
 
 def _people(planned: list["Tracklet"]) -> list[list["Tracklet"]]:

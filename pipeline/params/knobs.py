@@ -86,7 +86,9 @@ class Pose2dParams(Section):
     """2D joints."""
 
     flip_test: bool = Field(description="average with the mirrored image")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(description="of the forward pass")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="of the forward pass; auto: bfloat16 where fast and alike"
+    )
     min_score: float = Field(ge=0, le=1, description="mean joint score below which status is 3")
     max_bad_frames: float = Field(ge=0, le=1, description="share of bad frames tolerated")
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import console, paths, schema
+from pipeline import console, images, paths, schema
 from pipeline.code.fingerprint import note_done
 from pipeline.errors import PipelineError
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, Status
@@ -38,12 +38,10 @@ def write_shards(plan: Plan) -> None:
         PipelineError: If inputs disagree about the frames, or a frame has vanished.
     """
     plan.finished_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in plan.finished_dir.glob(".*.tmp"):
-        leftover.unlink()
     _write_missing(plan)
     paths.publish_dir(plan.finished_dir, plan.output)
     note_done(plan.fingerprint, plan.output)
-    shutil.rmtree(plan.work)
+    paths.discard(plan.work)
 
 
 def _write_missing(plan: Plan) -> None:

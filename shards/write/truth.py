@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from extract.pose3d.normalise import towards_root
+from extract.tables import fixed_lists
 from pipeline.errors import PipelineError
-from pipeline.tables import fixed_lists
 from shards.columns import joints
 
 

@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline import images
 from pipeline.errors import PipelineError
+from pipeline.names import DISTRACTOR
 from pipeline.schema import Status
-from shards.read import Shards, decode
+from shards.read import Shards
 from train.data.sampler import Draw
 from train.data.transforms import build
 from train.registry import DATASETS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Item = dict[str, Any]
 Frames = Literal["random", "rrs", "dense"]

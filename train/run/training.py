@@ -1,7 +1,6 @@
 """From a stage's configuration to published weights, by way of MMEngine's Runner."""
 
 import json
-import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -128,7 +127,7 @@ class Training:
         self._publish_report(model, runner)
         save(self.output, model, {"about": about})
         note_done(self.fingerprint, self.output, self.report, self.curve)
-        shutil.rmtree(self.work)
+        paths.discard(self.work)
         return f"{runner.max_epochs} epochs, {count(model) / 1e6:.2f} million parameters"
 
     def _take_best(self, model: nn.Module, runner: Runner) -> int:

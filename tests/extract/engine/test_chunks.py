@@ -92,7 +92,7 @@ def test_cutting_keeps_order_and_never_mixes_splits(tracklets):
 
 
 def test_rows_explode_to_one_per_frame():
-    from pipeline.tables import explode
+    from extract.tables import explode
 
     rows = [
         {"tracklet": "a", "pid": 1, "camid": 0, "split": "train", "frames": ["x", "y"],
@@ -110,7 +110,7 @@ def test_rows_explode_to_one_per_frame():
 
 
 def test_lists_of_fixed_size_survive_the_way_through_a_file(tmp_path):
-    from pipeline.tables import fixed_lists, to_numpy
+    from extract.tables import fixed_lists, to_numpy
 
     values = np.random.default_rng(0).random((5, 17, 2)).astype(np.float32)
     missing = np.array([False, True, False, False, True])

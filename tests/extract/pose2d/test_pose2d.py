@@ -1,11 +1,17 @@
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from extract.engine import models
 from extract.pose2d import plan as pose2d
+from extract.pose2d import work
 from extract.pose2d.estimator import Estimator
+from pipeline import images, schema
 from pipeline.errors import PipelineError
+from pipeline.params.config import load
 from pipeline.schema import Status
+from tests.conftest import ROOT
 from tests.stages import make
 
 

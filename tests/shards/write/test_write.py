@@ -17,9 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import schema
+from pipeline.images import decode
 from pipeline.lock import locked
 from pipeline.schema import Status
-from tests.fake_extraction import ROOT, Extracted
+from shards.read import Shards
+from tests.fake_extraction import ROOT, Extracted, write_shards_of
+from tests.kills import kill_at
 
 PEOPLE = [
     ("0002C2T0001", 2, 1, "train", 7),

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from pipeline import cli
 from pipeline.errors import PipelineError
 from pipeline.schema import Status
+from pipeline.stage import start
 from shards.read import Shards, decode
 from tests.conftest import ROOT
 from tests.train.tiny import rows, spoil, write_params, write_shards
@@ -67,6 +67,18 @@ def test_holding_out_everybody_is_refused(folder, held_out):
         train_set(folder(), held_out=held_out)
 
 
+def test_a_stranger_is_nobody_to_learn_or_to_hold_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = rows({"train": [0, 3, 7], "query": [4], "gallery": [4, 0]})
+    root = str(write_shards(tmp_path / "data/shards/tiny", table))
+    data = train_set(root)
+    assert (data.pids, set(data.table["pid"])) == ([3, 7], {3, 7})
+    assert train_set(root, held_out=1).pids == [3]
+    held_out = TestDataset(root, ["train"], 4, (64, 32), held_out=2)
+    assert set(held_out.table["pid"]) == {3, 7}
+    assert set(embedded_set(root).table["pid"]) == {0, 4}
+
+
 def test_labels_do_not_depend_on_the_hash_seed(folder):
     build = f"ClipDataset({folder()!r}, 4, (64, 32))"
     program = f"from train.data.clips import ClipDataset; print({build}.labels)"
@@ -84,8 +96,9 @@ def test_labels_do_not_depend_on_the_hash_seed(folder):
 def configured(stage: str, *overrides: str) -> ClipDataset:
     """Return the data set of a stage as its command configures it, at the size of the frames."""
     write_params(Path())
-    command = cli.start(stage, "tiny", list(overrides), 0, False, False, True)
-    config = stage1.stage1(command).config if stage == "stage1" else stage2.configure(command)
+    config = {"stage1": stage1.stage1, "stage2": stage2.stage2}[stage](
+        start(stage, "tiny", list(overrides))
+    ).config
     return DATASETS.build(config["train_dataloader"]["dataset"] | {"image_size": (64, 32)})
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import groupby, islice, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +21,10 @@ from pipeline.code.fingerprint import note_done
 from pipeline.errors import PipelineError
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, Status
 from pipeline.skeleton import COCO17, H36M17
-from shards.write.plan import Plan
 from shards.write.truth import TrueJoints
+
+if TYPE_CHECKING:
+    from shards.write.plan import Plan
 
 # Bytes a frame takes beside its JPEG: 2D and 3D joints, scores, keys.
 JOINT_BYTES = 450
@@ -31,7 +34,7 @@ _FILTERABLE = ["tracklet", "pid", "camid", "split", "frame", "frame_number", "st
 _FRAMELESS = (int(Status.MISSING), int(Status.UNREADABLE))
 
 
-def write_shards(plan: Plan) -> None:
+def write_shards(plan: "Plan") -> None:
     """Write all shards that are not finished yet, then give the folder its final name.
 
     Raises:
@@ -44,7 +47,7 @@ def write_shards(plan: Plan) -> None:
     paths.discard(plan.work)
 
 
-def _write_missing(plan: Plan) -> None:
+def _write_missing(plan: "Plan") -> None:
     done = {split: _tracklets_done(plan, split) for split, _, _ in plan.by_split()}
     frames_done = sum(
         length
@@ -59,13 +62,15 @@ def _write_missing(plan: Plan) -> None:
             _write_split(plan, split, _joined(plan, split, count, readers), meter)
 
 
-def _tracklets_done(plan: Plan, split: str) -> int:
+def _tracklets_done(plan: "Plan", split: str) -> int:
     files = [plan.file(split, number) for number in range(plan.finished(split))]
     frames = [pq.read_table(file, columns=["frame"])["frame"] for file in files]
     return sum(pc.sum(pc.equal(column, 0)).as_py() for column in frames)
 
 
-def _write_split(plan: Plan, split: str, tables: Iterator[pa.Table], meter: console.Meter) -> None:
+def _write_split(
+    plan: "Plan", split: str, tables: Iterator[pa.Table], meter: console.Meter
+) -> None:
     number, table = plan.finished(split), next(tables, None)
     described = _described(plan, split)
     while table is not None:
@@ -110,7 +115,7 @@ def _bytes(table: pa.Table) -> int:
     return frames + JOINT_BYTES * len(table)
 
 
-def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> Iterator[pa.Table]:
+def _joined(plan: "Plan", split: str, skip: int, readers: ThreadPoolExecutor) -> Iterator[pa.Table]:
     """Yield the frames of one tracklet after another, without the first `skip`."""
     expected = [(name, length) for s, name, length in plan.tracklets if s == split]
     streams = [
@@ -148,7 +153,7 @@ def by_tracklet(files: Iterable[Path]) -> Iterator[pa.Table]:
         yield pa.concat_tables(parts)
 
 
-def _check_same(plan: Plan, stage: str, table: pa.Table | None, name: str, length: int) -> None:
+def _check_same(plan: "Plan", stage: str, table: pa.Table | None, name: str, length: int) -> None:
     found = ("nothing", 0) if table is None else (table["tracklet"][0].as_py(), len(table))
     if found != (name, length):
         raise PipelineError(
@@ -158,7 +163,7 @@ def _check_same(plan: Plan, stage: str, table: pa.Table | None, name: str, lengt
 
 
 def _with_frames(
-    plan: Plan, pose2d: pa.Table, pose3d: pa.Table, readers: ThreadPoolExecutor
+    plan: "Plan", pose2d: pa.Table, pose3d: pa.Table, readers: ThreadPoolExecutor
 ) -> pa.Table:
     """Join the two pose tables of one tracklet with its encoded frames.
 
@@ -198,7 +203,7 @@ def _read_frame(file: Path | None) -> bytes | None:
         ) from None
 
 
-def _described(plan: Plan, split: str) -> pa.Schema:
+def _described(plan: "Plan", split: str) -> pa.Schema:
     """Return the schema of a split's shards with all that made them written into it."""
     models = {}
     for name in ("pose2d", "pose3d"):

@@ -40,6 +40,11 @@ STAGES = [
     "evaluate.report",
 ]
 
+KEY = {
+    module: "--dataset" if module.startswith(("extract", "shards")) else "--run"
+    for module in STAGES
+}
+
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_comes_without_importing_torch(module):
@@ -63,13 +68,13 @@ def test_help_comes_without_importing_torch(module):
 @pytest.mark.parametrize("module", STAGES)
 def test_stages_share_their_options(command, module):
     text = command(module, "--help").stdout
-    for option in ("--dataset", "--limit", "--dry-run", "--verbose", "--quiet"):
+    for option in (KEY[module], "--limit", "--dry-run", "--try", "--verbose", "--quiet"):
         assert option in text
 
 
 @pytest.mark.parametrize("module", STAGES)
 def test_a_dataset_that_is_not_enabled_is_one_line(command, module):
-    done = command(module, "--dataset", "walkerz")
+    done = command(module, KEY[module], "walkerz")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "Did you mean walkers?" in done.stderr

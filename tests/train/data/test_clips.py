@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from pipeline.errors import PipelineError
+from pipeline.images import decode
 from pipeline.schema import Status
-from pipeline.stage import start
-from shards.read import Shards, decode
+from pipeline.stage import start as start_stage
+from shards.read import Shards
 from tests.conftest import ROOT
 from tests.train.tiny import rows, spoil, write_params, write_shards
 from train import stage1, stage2
@@ -97,7 +98,7 @@ def configured(stage: str, *overrides: str) -> ClipDataset:
     """Return the data set of a stage as its command configures it, at the size of the frames."""
     write_params(Path())
     config = {"stage1": stage1.stage1, "stage2": stage2.stage2}[stage](
-        start(stage, "tiny", list(overrides))
+        start_stage(stage, "tiny", list(overrides))
     ).config
     return DATASETS.build(config["train_dataloader"]["dataset"] | {"image_size": (64, 32)})
 

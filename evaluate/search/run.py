@@ -1,0 +1,72 @@
+"""What the command of search does: describe a query, rank a gallery, show the ranking."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from evaluate.search.gallery import Entry, Gallery
+from pipeline import console, paths
+from pipeline.errors import PipelineError
+from pipeline.stage import Stage
+
+
+def model_of(stage: Stage) -> str:
+    """Return what tells the trained model, and how it describes, from others."""
+    from extract.engine.spec import sha256
+
+    weights = stage.read(paths.stage2_file(stage.key))
+    if not weights.exists():
+        raise PipelineError(f"{weights} is missing. Run: {stage.rebuild('stage2')}")
+    return f"{sha256(weights)}, {stage.params.embed.neck} the necks"
+
+
+def entry_of(stage: Stage, query: str, boxes: Path | None, entry: Entry) -> Entry:
+    """Return the query with its feature and a picture, whatever it is."""
+    path = Path(query)
+    if not path.exists():
+        if path.suffix or len(path.parts) > 1:
+            raise PipelineError(f"{query} does not exist")
+        found = Gallery.of_run(stage).find(query)
+        return replace(found, name=entry.name or found.name)
+    from evaluate.describe import Embedder
+    from evaluate.search.query import from_folder, from_video
+
+    if path.is_dir():
+        frames = from_folder(path)
+    elif boxes is None:
+        raise PipelineError(f"{path} is a file. If it is a video, say where the person is: --boxes")
+    else:
+        frames = from_video(path, boxes)
+    feature, frame = Embedder(stage).feature(frames), frames[len(frames) // 2]
+    own = path.resolve()
+    name = entry.name or (own.name if path.is_dir() else own.stem)
+    return replace(entry, name=name, feature=feature, frame=frame)
+
+
+def show(known: Gallery, query: Entry, top: int, picture: Path) -> None:
+    """Print the ranking and write its picture."""
+    from evaluate.ranked import search_picture
+    from shards.draw import png
+
+    nearest = known.nearest(query, top)
+    if not nearest:
+        console.say("the gallery is empty")
+        return
+    entries = [known.entry(row) for row, _ in nearest]
+    rows = [
+        (rank, entry.name, entry.pid or "-", entry.camid, f"{distance:.3f}")
+        for rank, (entry, (_, distance)) in enumerate(zip(entries, nearest, strict=True), start=1)
+    ]
+    console.table(
+        f"Nearest of {len(known)} to {query.name}",
+        ("rank", "tracklet", "person", "camera", "distance"),
+        rows,
+    )
+    captions = [
+        [f"{rank}  {distance}", name, f"person {pid}, cam {camid}"]
+        for rank, name, pid, camid, distance in rows
+    ]
+    frames = [(query.frame, ["query", query.name])]
+    frames += [(entry.frame, text) for entry, text in zip(entries, captions, strict=True)]
+    with paths.write_atomic(picture) as temporary:
+        temporary.write_bytes(png(search_picture(frames)))
+    console.say(f"written  {picture}")

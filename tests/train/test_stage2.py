@@ -214,8 +214,8 @@ def test_averaged_weights_are_published(after_stage1):
     torch.testing.assert_close(averaged[name], last[name], rtol=0, atol=5e-3)
 
 
-def test_whoever_shuffles_frames_does_so_in_validation_too(after_stage1):
-    config = config_of("stage2.shuffle_frames=true", "stage2.held_out=2")
+def test_whoever_shuffles_frames_does_so_in_validation_too(held_out):
+    config = config_of("stage2.shuffle_frames=true")
     loaders = [config[f"{name}_dataloader"]["dataset"] for name in ("train", "val")]
     assert [DATASETS.build(dict(one)).shuffle_frames for one in loaders] == [True, True]
 
@@ -258,5 +258,5 @@ def test_a_skeleton_encoder_of_another_size_is_refused(after_stage1):
 
 
 def test_untrained_skeletons_may_not_guide(project):
-    with pytest.raises(PipelineError, match=r"csip is guided by .* use_skeleton=false"):
+    with pytest.raises(PipelineError, match=r"csip is guided by .*use_skeleton=false"):
         train("runs.tiny.start=conf/encoder/conv_stem.yaml", "runs.tiny.encoder=conv_stem")

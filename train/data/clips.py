@@ -171,7 +171,7 @@ class ClipDataset(_Tracklets):
     ) -> None:
         """Number the identities and drop tracklets without a single readable frame."""
         super().__init__(root, ["train"], clip_frames, image_size, transforms, **options)
-        pids = np.unique(self.table["pid"])
+        pids = _people(self.table)
         if held_out >= len(pids):
             raise PipelineError(
                 f"stage2.held_out is {held_out}, but there are {len(pids)} training identities in "

@@ -94,11 +94,19 @@ def test_labels_do_not_depend_on_the_hash_seed(folder):
     assert made == {"[0, 0, 1, 1, 2, 2]\n"}
 
 
+# Nothing has to be trained before.
+BARE = [
+    "runs.tiny.start=conf/encoder/conv_stem.yaml",
+    "runs.tiny.encoder=conv_stem",
+    "stage2.settings.use_skeleton=false",
+]
+
+
 def configured(stage: str, *overrides: str) -> ClipDataset:
     """Return the data set of a stage as its command configures it, at the size of the frames."""
     write_params(Path())
     config = {"stage1": stage1.stage1, "stage2": stage2.stage2}[stage](
-        start_stage(stage, "tiny", list(overrides))
+        start_stage(stage, "tiny", [*BARE, *overrides])
     ).config
     return DATASETS.build(config["train_dataloader"]["dataset"] | {"image_size": (64, 32)})
 

@@ -93,14 +93,14 @@ def test_a_few_steps_teach_the_towers_to_agree():
 
 
 @pytest.mark.parametrize("descriptor", ["visual", "skeleton"])
-def test_descriptors_of_stage1_are_unit_vectors_of_one_modality(descriptor):
+def test_stage1_describes_by_unit_vectors_of_one_kind(descriptor):
     model = Stage1Model(VISUAL, SKELETON, descriptor=descriptor).eval()
     inputs, _ = clips()
-    descriptor = model(inputs, mode="predict")
-    torch.testing.assert_close(descriptor.norm(dim=1), torch.ones(6))
+    made = model(inputs, mode="predict")
+    torch.testing.assert_close(made.norm(dim=1), torch.ones(6))
     other = "xyz" if descriptor == "visual" else "frames"
     changed = inputs | {other: torch.rand_like(inputs[other])}
-    torch.testing.assert_close(model(changed, mode="predict"), descriptor)
+    torch.testing.assert_close(model(changed, mode="predict"), made)
 
 
 def test_towers_of_different_size_are_refused_with_the_knob():

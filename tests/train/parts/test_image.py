@@ -82,11 +82,15 @@ def test_frames_of_another_size_are_refused_with_the_knob():
         small_vit()(torch.zeros(1, 3, 64, 64))
 
 
-@pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [file for file in sorted(CONF.glob("*.yaml")) if file.stem != "none"],
+    ids=lambda file: file.stem,
+)
 def test_every_encoder_on_offer_gives_tokens_class_token_first(file):
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings = {**config["visual"], "weights": None}
-    if settings["type"] == "VitEncoder":
+    if settings["type"].endswith("VitEncoder"):
         settings["depth"] = 1
     encoder = MODELS.build(settings).eval()
     height, width = settings["size"]

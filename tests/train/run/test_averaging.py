@@ -114,7 +114,7 @@ def test_what_held_out_people_scored_is_what_is_published(project, monkeypatch):
     assert batches == 1
 
 
-@pytest.mark.parametrize("held_out", [0, 2])
+@pytest.mark.parametrize("held_out", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_averaged_weights_survive_kills(project, monkeypatch, held_out):
     knob = f"stage2.held_out={held_out}"
     train(knob)

@@ -59,7 +59,7 @@ def test_training_draws_pictures_and_skeletons_of_a_person_together(project):
 def test_bfloat16_learns_what_float32_learns(project):
     def losses(precision: str) -> list[float]:
         train(f"stage1.precision={precision}", "stage1.skeleton_epochs=1")
-        curve = project / "work/try/reports/tiny/stage1/plots/metrics/loss.tsv"
+        curve = project / "work/try/trial/reports/tiny/stage1/plots/metrics/loss.tsv"
         return [float(line.split("\t")[1]) for line in curve.read_text().splitlines()[1:]]
 
     assert losses("bfloat16") == pytest.approx(losses("float32"), rel=0.05)

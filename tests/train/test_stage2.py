@@ -237,6 +237,15 @@ def test_a_compiled_model_learns_the_same(after_stage1, monkeypatch):
         torch.testing.assert_close(found[name], weights, rtol=1e-4, atol=1e-5)
 
 
+def test_bfloat16_learns_what_float32_learns(after_stage1):
+    def losses(precision: str) -> list[float]:
+        train(f"stage2.precision={precision}", "stage2.ema=0.5")
+        curve = after_stage1 / "work/try/trial/reports/tiny/stage2/plots/metrics/loss.tsv"
+        return [float(line.split("\t")[1]) for line in curve.read_text().splitlines()[1:]]
+
+    assert losses("bfloat16") == pytest.approx(losses("float32"), rel=0.05)
+
+
 def test_gradients_can_be_accumulated(after_stage1):
     train("stage2.accumulate=2", "stage2.epochs=1")
     assert (after_stage1 / "work/try/trial" / OUTPUT).exists()

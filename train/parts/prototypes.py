@@ -127,7 +127,7 @@ class PrototypeHook(Hook):
     """Make the prototypes of all training identities anew, every some epochs.
 
     They are means over an identity's tracklets, taken in evaluation mode and float32 from fixed
-    frames (the first of each chunk), so nothing about them is random.
+    frames (the first of each chunk) as they are stored, so nothing about them is random.
 
     Args:
         every: Epochs between two refreshes; the first happens before the first epoch.
@@ -156,7 +156,7 @@ def prototypes(model: Any, dataset: Any, batch_size: int) -> tuple[Tensor, Tenso
 
     Args:
         model: A `CsipModel`.
-        dataset: A `ClipDataset`; `dataset[i]` with a plain index is not random.
+        dataset: A `ClipDataset`; `dataset[i]` with a plain index changes nothing.
         batch_size: Clips per forward pass.
     """
     was_training = model.training

@@ -13,7 +13,7 @@ from train import stage2
 from train.data.sampler import PKSampler
 from train.registry import DATASETS, MODELS
 from train.run import averaging
-from train.run.averaging import take_statistics
+from train.run.averaging import AverageHook, take_statistics
 from train.run.hooks import ResumeHook
 from train.weights.checkpoint import load
 
@@ -106,6 +106,7 @@ def test_what_held_out_people_scored_is_what_is_published(project, monkeypatch):
         finish(hook, runner, metrics)
 
     monkeypatch.setattr(AverageHook, "after_val_epoch", note)
+    make("stage1", "tiny", "stage2.held_out=2")
     state = train("stage2.held_out=2")
     best = scored[load(OUTPUT)[1]["about"]["epoch"] - 1]
     assert all(torch.equal(value, best[name]) for name, value in state.items())
@@ -117,6 +118,7 @@ def test_what_held_out_people_scored_is_what_is_published(project, monkeypatch):
 @pytest.mark.parametrize("held_out", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_averaged_weights_survive_kills(project, monkeypatch, held_out):
     knob = f"stage2.held_out={held_out}"
+    make("stage1", "tiny", knob)
     train(knob)
     expected = (project / OUTPUT).read_bytes()
     (project / OUTPUT).unlink()

@@ -28,7 +28,7 @@ def train(folder: Path, stage: str, processes: int) -> str:
             "-m",
             *(launcher if processes > 1 else []),
             f"train.{stage}",
-            "-d",
+            "-r",
             "tiny",
         ],
         cwd=folder,

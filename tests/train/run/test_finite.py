@@ -1,5 +1,6 @@
 import contextlib
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -161,6 +162,12 @@ def test_a_run_that_breaks_publishes_nothing_and_leaves_finite_checkpoints(
             with torch.no_grad():
                 runner.model.get_parameter(weight).fill_(torch.nan)
 
+    if kind == "held out":
+        # They must be strangers to stage 1 too.
+        make("stage1", "tiny", *overrides)
+        first = Path("work/try/trial/models/tiny/stage1.safetensors")
+        first.rename("models/tiny/stage1.safetensors")
+        shutil.rmtree("work/try")
     monkeypatch.setattr(FiniteHook, "before_train_epoch", poison)
     section = said.partition(":")[0]
     with pytest.raises(PipelineError, match=rf"{said} .* in step {step} \(epoch 3\)") as stopped:

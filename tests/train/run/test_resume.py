@@ -80,7 +80,7 @@ def test_a_killed_run_continues_and_ends_with_the_bytes_of_an_undisturbed_one(tm
 def test_a_run_can_be_moved_before_it_continues(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
-    write_project(here, rows({"train": [1, 2, 5]}), **KNOBS)
+    write_project(here, rows({"train": [1, 2, 5, 8]}), **KNOBS)
     kill_after(here, "stage1", epoch=2)
     here.rename(there)
     assert "continuing after epoch" in finish(there, "stage1")

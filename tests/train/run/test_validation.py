@@ -9,7 +9,7 @@ from train.registry import METRICS
 
 
 def score(features: np.ndarray, pid: list[int], camid: list[int], **rules: bool) -> dict:
-    metric = METRICS.build({"type": "RetrievalMetric"} | rules)
+    metric = METRICS.build({"type": "train.run.validation.RetrievalMetric"} | rules)
     metric.dataset_meta = {"pid": pid, "camid": camid}
     for rows in np.array_split(np.random.default_rng(0).permutation(len(features)), 3):
         metric.process({"labels": torch.from_numpy(rows)}, torch.from_numpy(features[rows]))

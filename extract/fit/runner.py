@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import torch
 from mmengine.hooks import Hook
@@ -101,7 +102,8 @@ def train(
             ],
             default_hooks={"checkpoint": None, "logger": None, "sampler_seed": None},
             custom_hooks=[_MeterHook(meter, batch_items)],
-            experiment_name=name.replace(" ", "_"),
+            # MMEngine keeps its objects by name in the process: two fits must not share one.
+            experiment_name=uuid4().hex,
             default_scope="mmpose",
             log_level="ERROR",
         )  # fmt: skip

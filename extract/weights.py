@@ -29,7 +29,6 @@ def main(
     """Fit, download or link the weights of a pose model."""
     cli.set_output(verbose, quiet)
     from extract.engine import spec as specs
-    from pipeline.params.config import load
 
     spec = specs.load(model)
     folder = paths.weights_dir(model)
@@ -38,15 +37,27 @@ def main(
         return
     folder.mkdir(parents=True, exist_ok=True)
     if spec.source == "fit":
-        from extract.fit.fit import fit
-
-        fit(folder, load())
+        _fit(spec, folder)
     else:
         for file in spec.files:
             _link(file, folder, spec) if spec.source == "local" else _download(file, folder, spec)
     found = sorted(file for file in folder.iterdir() if file.is_file())
     size = console.size(sum(file.stat().st_size for file in found))
     console.summary(folder, f"{len(found)} files, {size}; {spec.licence}", "dvc repro")
+
+
+def _fit(spec: "Spec", folder: Path) -> None:
+    """Fit the models, unless their files are there."""
+    from extract.fit.fit import fit
+    from pipeline.params.config import load
+
+    there = [folder / file.name for file in spec.files if (folder / file.name).is_file()]
+    if spec.files and len(there) == len(spec.files):
+        for file in spec.files:
+            _check(folder / file.name, file, spec)
+        console.say(f"{folder} holds them already")
+        return
+    fit(folder, load())
 
 
 def _names(spec: "Spec") -> str:
@@ -58,8 +69,8 @@ def _check(path: Path, file: "File", spec: "Spec") -> None:
 
     if file.sha256 and not sha256(path).startswith(file.sha256):
         raise PipelineError(
-            f"{path} does not have the sha256 {file.sha256}... that {spec.file} asks for. "
-            "Delete it and run the same command again"
+            f"{path} does not have the sha256 {file.sha256}... that {spec.file} asks for. Delete "
+            "it and run the same command again; if the file is your own, change the sha256 there"
         )
 
 
@@ -94,8 +105,8 @@ def _download(file: "File", folder: Path, spec: "Spec") -> None:
         _fetch(file.url, part)
     except OSError as error:
         raise PipelineError(
-            f"{file.url} cannot be fetched ({error}). Run the same command again, or put that file "
-            f"at {final} by hand"
+            f"{file.url} cannot be fetched ({error}). Put that file at {final} by hand, where it "
+            "stays, or be online; then run the same command again"
         ) from None
     try:
         _check(part, file, spec)

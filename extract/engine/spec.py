@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.paths import weights_dir
+from pipeline.paths import ROOT, weights_dir
 
 FOLDER = Path("conf/weights")
 
@@ -32,7 +32,7 @@ class File(_Part):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
 
 
-class Estimator(_Part):
+class EstimatorSpec(_Part):
     """A 2D model: an MMPose config and its weights."""
 
     config: str
@@ -47,7 +47,7 @@ class LifterInput(_Part):
     image_size: tuple[int, int]
 
 
-class Lifter(Estimator):
+class LifterSpec(EstimatorSpec):
     """A 3D model."""
 
     input: LifterInput
@@ -60,15 +60,15 @@ class Spec(_Part):
     source: Literal["download", "local", "fit"]
     licence: str
     files: tuple[File, ...] = ()
-    estimator: Estimator | None = None
-    lifter: Lifter | None = None
+    estimator: EstimatorSpec | None = None
+    lifter: LifterSpec | None = None
 
     @property
     def file(self) -> Path:
         """The file this was read from."""
         return FOLDER / f"{self.name}.yaml"
 
-    def part(self, kind: Literal["estimator", "lifter"]) -> Estimator | Lifter:
+    def part(self, kind: Literal["estimator", "lifter"]) -> EstimatorSpec | LifterSpec:
         """Return the 2D or the 3D model.
 
         Raises:
@@ -99,13 +99,13 @@ class Spec(_Part):
         """Return the MMPose config of the 2D or the 3D model.
 
         Raises:
-            PipelineError: If it is neither beside the weights nor in the project nor in mmpose.
+            PipelineError: If it is neither in the project nor in mmpose.
         """
         from importlib.util import find_spec
 
         name = self.part(kind).config
         mmpose = find_spec("mmpose")
-        places = [weights_dir(self.name), Path()]
+        places = [Path(), ROOT]
         if mmpose and mmpose.origin:
             places.append(Path(mmpose.origin).parent / ".mim")
         for place in places:
@@ -113,7 +113,7 @@ class Spec(_Part):
                 return place / name
         raise PipelineError(
             f"{self.file}: config {name} is in none of {', '.join(map(str, places))}. "
-            f"If it belongs to the weights, run: dvc repro weights@{self.name}"
+            "Name a file of conf/weights/ or one of mmpose's own"
         )
 
 

@@ -32,7 +32,7 @@ def fit(folder: Path, params: "Params") -> dict[str, Any]:
     with the lifter.
 
     Args:
-        folder: Where the weights, their configs and `metrics.json` go.
+        folder: Where the weights and `metrics.json` go.
         params: Tells the device and the number of processes.
 
     Returns:
@@ -51,8 +51,7 @@ def fit(folder: Path, params: "Params") -> dict[str, Any]:
     if not (work / ESTIMATOR).exists():
         _fit_estimator(work / ESTIMATOR, device, workers)
     folder.mkdir(parents=True, exist_ok=True)
-    for source in (CONFIGS / "pose2d.py", CONFIGS / "pose3d.py", work / ESTIMATOR):
-        shutil.copyfile(source, folder / source.name)
+    shutil.copyfile(work / ESTIMATOR, folder / ESTIMATOR)
     clips = render(Sampling("3D", 2, **CLIPS_3D), *input_map(CONFIGS / "pose2d.py"), workers)
     found = find_joints(folder, clips, device)
     _save(fit_lifter(CONFIGS / "pose3d.py", clips, *found, ITERATIONS_3D, device), folder / LIFTER)
@@ -81,7 +80,7 @@ def find_joints(folder: Path, clips: "Clips", device: str) -> tuple["np.ndarray"
     from extract.pose2d.estimator import Estimator
     from extract.walkers.clip import CROP_HEIGHT, CROP_WIDTH
 
-    estimator = Estimator(folder / "pose2d.py", folder / ESTIMATOR, device)
+    estimator = Estimator(CONFIGS / "pose2d.py", folder / ESTIMATOR, device)
     parts = []
     for start in range(0, len(clips.crops), _FRAMES_PER_PASS):
         # The clips are BGR, the estimator takes RGB.
@@ -112,12 +111,12 @@ def measure(folder: Path, params: "Params") -> dict[str, Any]:
     from extract.pose3d.normalise import normalise
 
     device = models.pick_device(params.runtime.device)
-    matrix, size = input_map(folder / "pose2d.py")
+    matrix, size = input_map(CONFIGS / "pose2d.py")
     sampling = Sampling("held-out people", 3, **CLIPS_HELD_OUT)
     clips = render(sampling, matrix, size, params.runtime.workers)
     xy_px, score = find_joints(folder, clips, device)
     place = load(MODEL).lifter.input
-    lifter = Lifter(folder / "pose3d.py", folder / LIFTER, place, device)
+    lifter = Lifter(CONFIGS / "pose3d.py", folder / LIFTER, place, device)
 
     def lifted(xy: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         poses = [

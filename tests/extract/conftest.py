@@ -157,9 +157,9 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY_SPEC = """
 source: local
 licence: none
-estimator: {config: pose2d.json, checkpoint: pose2d.safetensors}
+estimator: {config: conf/weights/tiny/pose2d.json, checkpoint: pose2d.safetensors}
 lifter:
-  config: pose3d.json
+  config: conf/weights/tiny/pose3d.json
   checkpoint: pose3d.safetensors
   input: {root_px: [500, 500], height_px: 300, image_size: [1000, 1000]}
 """
@@ -174,7 +174,10 @@ class Project:
         self._rows: list[dict] = []
         (folder / "conf/weights").mkdir(parents=True)
         (folder / "conf/weights/tiny.yaml").write_text(TINY_SPEC)
-        shutil.copytree(weights, folder / "data/weights/tiny")
+        for kind, place in (("safetensors", "data/weights"), ("json", "conf/weights")):
+            (folder / place / "tiny").mkdir(parents=True)
+            for file in weights.glob(f"*.{kind}"):
+                shutil.copy(file, folder / place / "tiny")
         knobs = yaml.safe_load((ROOT / "params.yaml").read_text())
         knobs["datasets"]["fake"] = {
             **knobs["datasets"]["walkers"],

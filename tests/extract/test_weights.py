@@ -82,7 +82,7 @@ def test_a_wrong_hash_leaves_nothing_behind(fetch, url, tmp_path):
 
 
 def test_offline_the_message_says_which_file_to_put_where(fetch):
-    with pytest.raises(PipelineError, match=r"put that file at data/weights/toy/model.pth by hand"):
+    with pytest.raises(PipelineError, match=r"Put that file at data/weights/toy/model.pth by hand"):
         fetch(url="http://127.0.0.1:9/model.pth")
 
 

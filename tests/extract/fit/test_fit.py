@@ -221,7 +221,7 @@ def test_a_short_fit_writes_everything_and_goes_on_after_a_stop(tmp_path, monkey
     metrics = fit.fit(folder, params)
     assert (folder / "pose2d.safetensors").read_bytes() == weights
     assert {path.name for path in folder.iterdir()} == {
-        "pose2d.py", "pose2d.safetensors", "pose3d.py", "pose3d.safetensors", "metrics.json",
+        "pose2d.safetensors", "pose3d.safetensors", "metrics.json",
     }  # fmt: skip
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert np.isfinite(metrics["pose3d"]["found_2d"]["pa_mpjpe_mm"])

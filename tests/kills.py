@@ -6,13 +6,15 @@ command comes to its end.
 """
 
 import contextlib
-import importlib.util
+import importlib
 import multiprocessing
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+
+from pipeline import graph
+from tests.stages import make
 
 _EVENTS = ("os.rename", "os.link", "os.remove", "os.rmdir", "shutil.rmtree")
 
@@ -39,38 +41,34 @@ class _Steps:
         return (self._folder / os.fspath(args[0])).is_relative_to(self._folder)
 
 
-def _run(
-    step: int, folder: Path, command: str, arguments: dict[str, Any], environment: dict[str, str]
-) -> None:
+def _run(step: int, folder: Path, stage: str, key: str, environment: dict[str, str]) -> None:
     os.setsid()
     os.environ.update(environment)
     os.chdir(folder)
-    is_package = importlib.util.find_spec(command).submodule_search_locations
-    main = importlib.import_module(f"{command}.__main__" if is_package else command).main
+    importlib.import_module(graph.module(stage))
     sys.addaudithook(_Steps(folder, step))
-    main(**arguments)
+    make(stage, key)
 
 
-def kill_at(step: int, folder: Path, command: str, **arguments: Any) -> bool:
-    """Run a command's `main` in a process of its own, and kill that before a step.
+def kill_at(step: int, folder: Path, stage: str, key: str) -> bool:
+    """Run a stage in a process of its own, and kill that before a step.
 
     Args:
         step: Which, from 1; 0 lets it come to its end.
         folder: Where to run it.
-        command: Its module or package, as `python -m` takes it.
-        arguments: Of its `main`.
+        stage: Its name.
+        key: The dataset or run.
 
     Returns:
         Whether it was killed; it has come to its end otherwise.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["numpy", "pyarrow.parquet", "cv2", command])
+    context.set_forkserver_preload(["numpy", "pyarrow.parquet", "cv2", graph.module(stage)])
     # The server that processes are forked from has the environment of its own start.
-    given = (step, folder, command, arguments, dict(os.environ))
-    process = context.Process(target=_run, args=given)
+    process = context.Process(target=_run, args=(step, folder, stage, key, dict(os.environ)))
     process.start()
     process.join()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    assert process.exitcode in (0, -signal.SIGKILL), f"{command} ended with {process.exitcode}"
+    assert process.exitcode in (0, -signal.SIGKILL), f"{stage} ended with {process.exitcode}"
     return process.exitcode != 0

@@ -62,7 +62,7 @@ def test_auto_is_float32_where_no_frame_can_be_read(project, monkeypatch):
     for file in project.add(1):
         file.write_bytes(b"")
     project.knobs["pose2d"]["precision"] = "auto"
-    project.knobs["index"]["max_bad_frames"] = 1.0
+    project.knobs["pose2d"]["max_bad_frames"] = 1.0
     project.set(project.knobs)
     run()
     made = pq.read_schema(project.folder / "data/pose2d/fake/train-00000.parquet")

@@ -286,14 +286,14 @@ def test_a_run_killed_at_any_step_of_publishing_and_cleaning_up_loses_no_frame(p
     rendered.mkdir()
     (rendered / "params.yaml").write_text(tiny)
     # Workers render; the first step of the command itself is the first of publishing.
-    assert kill_at(1, rendered, "extract.walkers", quiet=True)
+    assert kill_at(1, rendered, "walkers", "walkers")
     undisturbed = shutil.copytree(rendered, tmp_path / "undisturbed")
-    assert not kill_at(0, undisturbed, "extract.walkers", quiet=True)
+    assert not kill_at(0, undisturbed, "walkers", "walkers")
     expected, was_published, left = digest(undisturbed / made), set(), []
     assert any(name.endswith(".jpg") for name in expected)
     for step in itertools.count(1):
         folder = shutil.copytree(rendered, tmp_path / f"step{step}")
-        if not kill_at(step, folder, "extract.walkers", quiet=True):
+        if not kill_at(step, folder, "walkers", "walkers"):
             break
         was_published.add((folder / made).exists())
         # Before DVC runs a command again it removes what that has made.
@@ -302,7 +302,7 @@ def test_a_run_killed_at_any_step_of_publishing_and_cleaning_up_loses_no_frame(p
         if kept in left:
             continue
         left.append(kept)
-        assert not kill_at(0, folder, "extract.walkers", quiet=True)
+        assert not kill_at(0, folder, "walkers", "walkers")
         assert digest(folder / made) == expected
     assert len(left) > 2
     assert was_published == {True, False}

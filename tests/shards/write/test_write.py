@@ -133,14 +133,14 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bytes(extracted, project, t
     extracted([(f"{split}C{i}T1", i, 0, split, 4) for split in ("query", "train") for i in (1, 2)])
     undisturbed = shutil.copytree(project, tmp_path.parent / f"{tmp_path.name}-undisturbed")
     out = Path("data/shards/fake")
-    assert not kill_at(0, undisturbed, "shards.write", dataset="fake", quiet=True)
+    assert not kill_at(0, undisturbed, "shards", "fake")
     for step in itertools.count(1):
         folder = shutil.copytree(project, tmp_path.parent / f"{tmp_path.name}-step{step}")
-        if not kill_at(step, folder, "shards.write", dataset="fake", quiet=True):
+        if not kill_at(step, folder, "shards", "fake"):
             break
         if by_dvc:
             shutil.rmtree(folder / out, ignore_errors=True)
-        assert not kill_at(0, folder, "shards.write", dataset="fake", quiet=True)
+        assert not kill_at(0, folder, "shards", "fake")
         assert contents(folder / out) == contents(undisturbed / out)
         shutil.rmtree(folder)
     assert step > 8

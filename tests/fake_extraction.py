@@ -1,5 +1,6 @@
 """A small dataset in the state that extraction leaves it in: frames, index, 2D and 3D joints."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,10 @@ from pipeline import console, schema
 from pipeline.schema import Status
 
 ROOT = Path(__file__).parents[1]
+
+
+# How MARS is scored.
+RULES = '{"gallery_includes_queries": true, "same_camera_counts": false, "both_ways": false}'
 
 
 @dataclass
@@ -111,9 +116,11 @@ def write_shards_of(dataset: str = "fake", **knobs: object) -> None:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield an empty project whose params.yaml enables the dataset `fake`."""
     text = (ROOT / "params.yaml").read_text()
-    walkers = next(line for line in text.splitlines() if line.startswith("  walkers: {"))
-    fake = walkers.replace("walkers", "fake", 1)
-    (tmp_path / "params.yaml").write_text(text.replace(walkers, f"{walkers}\n{fake}", 1))
+    for line in [line for line in text.splitlines() if line.startswith("  walkers: {")]:
+        # The dataset, its first stage and its run.
+        fake = re.sub(r"(train: |test: |models/|^  )walkers", r"\g<1>fake", line)
+        text = text.replace(line, f"{line}\n{fake}", 1)
+    (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REID_DATA_ROOT", "raw")
     yield tmp_path
@@ -135,7 +142,7 @@ def extracted(project: Path) -> Callable[..., Extracted]:
             spoil(made, row, status)
         file = project / "data/index/fake.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
-        metadata = schema.with_metadata(schema.INDEX, dataset="fake")
+        metadata = schema.with_metadata(schema.INDEX, dataset="fake", rules=RULES)
         pq.write_table(pa.Table.from_pylist(made.index, metadata), file)
         made.write_pose(split_at)
         return made

@@ -56,21 +56,28 @@ def stage2(stage: Stage) -> "Training":
         inputs,
         stage.out(paths.stage2_file(stage.key)),
         report_dir(stage),
-        about={
-            "stage": "stage2",
-            "system": stage.line.model,
-            "encoder": encoder,
-            "skeleton": config["model"].get("skeleton"),
-            "held_out": knobs.held_out,
-            "dataset": stage.dataset,
-            "model": config["model"],
-            "clips": {name: data[name] for name in ("clip_frames", "image_size", "shuffle_frames")}
-            | {"with_frames": data.get("with_frames", True)},
-            "seed": knobs.seed,
-        },
+        about=about_model(stage, config),
         then="embed",
         learn=_learn(stage, config) if knobs.held_out else None,
     )
+
+
+def about_model(stage: Stage, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands in the file of a model about itself: all that is needed to use it."""
+    data = config["train_dataloader"]["dataset"]
+    names = ("clip_frames", "image_size", "shuffle_frames")
+    return {
+        "stage": "stage2",
+        "system": stage.line.model,
+        "encoder": stage.params.encoder_of(stage.key),
+        "skeleton": config["model"].get("skeleton"),
+        "held_out": stage.params.stage2.held_out,
+        "dataset": stage.dataset,
+        "model": config["model"],
+        "clips": {name: data[name] for name in names}
+        | {"with_frames": data.get("with_frames", True)},
+        "seed": stage.params.stage2.seed,
+    }
 
 
 def _check_guide(stage: Stage, config: dict[str, Any]) -> None:

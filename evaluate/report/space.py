@@ -91,7 +91,8 @@ def training_points(stage: "Stage") -> Points | None:
 
     trained = Trained.of(stage)
     root = stage.read(paths.shards_dir(trained.about["dataset"]))
-    if not trained.has_prototypes or not any(root.glob("train-*.parquet")):
+    shows_pictures = trained.descriptor == "visual" and trained.has_prototypes
+    if not shows_pictures or not any(root.glob("train-*.parquet")):
         return None
     model = trained.model()
     data = ClipDataset(

@@ -1,10 +1,14 @@
 import contextlib
+import json
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from evaluate import embed
 from evaluate.score.features import read_features
@@ -13,8 +17,12 @@ from pipeline.distances import CosineDistances
 from pipeline.errors import PipelineError
 from pipeline.ranking import cmc_and_map
 from pipeline.schema import Status
+from pipeline.stage import start
 from tests.stages import make
 from tests.train.tiny import rows, spoil, write_project, write_shards
+from train import describe as train_describe
+from train.trained import Trained
+from train.weights.checkpoint import load
 
 FEATURES, BASELINES = "data/features/tiny.parquet", "data/features/tiny_baselines.parquet"
 PEOPLE = {"train": [1, 2, 5, 8], "query": [3, 4, 6], "gallery": [3, 4, 6]}
@@ -47,7 +55,7 @@ def project(trained, tmp_path, monkeypatch):
 
 
 def run(*overrides: str, limit: int = 0) -> None:
-    embed.main("tiny", list(overrides), limit, False, False, False)
+    make("embed", "tiny", *overrides, limit=limit, quiet=False)
 
 
 def values(path, name: str = "feature") -> np.ndarray:
@@ -124,7 +132,7 @@ def test_the_skeleton_encoder_can_describe_alone(project):
 
 
 def test_frames_and_skeletons_can_describe_together(project):
-    run("embed.descriptor=both")
+    run("embed.descriptor=both", "embed.skeleton_weight=0.3")
     both = values(project / "work/try/trial" / FEATURES)
     run()
     assert both.shape[1] == values(project / FEATURES).shape[1] + 128
@@ -148,7 +156,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(project, monkeypatc
     whole = [(project / name).read_bytes() for name in (FEATURES, BASELINES)]
     for name in (FEATURES, BASELINES):
         (project / name).unlink()
-    describe, calls = embed.describe, []
+    describe, calls = train_describe.describe, []
 
     def failing(model):
         once = describe(model)
@@ -161,7 +169,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(project, monkeypatc
 
         return batch
 
-    monkeypatch.setattr(embed, "describe", failing)
+    monkeypatch.setattr(train_describe, "describe", failing)
     with pytest.raises(KeyboardInterrupt):
         run()
     run()
@@ -182,20 +190,75 @@ def test_a_missing_model_names_the_command(project):
         run()
 
 
-def test_a_model_of_other_switches_is_refused(project):
-    with pytest.raises(PipelineError, match="does not fit the model"):
-        run("stage2.settings.use_temporal=false")
+@pytest.mark.parametrize("descriptor", ["skeleton", "both"])
+def test_a_descriptor_that_was_not_trained_names_the_knob(project, descriptor):
+    bare = ["runs.tiny.start=conf/encoder/conv_stem.yaml", "runs.tiny.encoder=conv_stem"]
+    make("stage2", "tiny", *bare, "stage2.settings.use_skeleton=false")
+    with pytest.raises(PipelineError, match=rf"embed\.descriptor is {descriptor}.*null"):
+        run(f"embed.descriptor={descriptor}")
 
 
-@pytest.mark.parametrize(
-    ("descriptor", "switch"),
-    [
-        ("skeleton", "stage2.settings.use_skeleton=false"),
-        ("both", "stage2.settings.use_skeleton=false"),
-        ("both", "stage2.descriptor=skeleton"),
-        ("visual", "stage2.descriptor=skeleton"),
-    ],
-)
-def test_a_descriptor_that_was_not_trained_names_the_knob(project, descriptor, switch):
-    with pytest.raises(PipelineError, match=rf"embed\.descriptor is {descriptor}"):
-        run(f"embed.descriptor={descriptor}", switch)
+@pytest.mark.parametrize("descriptor", ["visual", "both"])
+def test_a_model_of_skeletons_knows_no_pictures(project, descriptor):
+    alone = ["runs.tiny.model=skeleton", "runs.tiny.encoder=none"]
+    make("stage2", "tiny", *alone, "runs.tiny.start=conf/encoder/none.yaml")
+    with pytest.raises(PipelineError, match=rf"embed\.descriptor is {descriptor}.*null"):
+        run(f"embed.descriptor={descriptor}")
+
+
+def test_features_before_and_behind_the_necks_are_those_of_the_model(project):
+    found = {}
+    for neck in ("before", "after"):
+        run(f"embed.neck={neck}")
+        found[neck] = values(project / "work/try/trial" / FEATURES)
+    state, _ = load(project / "models/tiny/stage2.safetensors")
+    names = ("visual", "projected", "temporal")
+    mean, var = (
+        torch.cat([state[f"heads.{name}.neck.running_{what}"] for name in names]).numpy()
+        for what in ("mean", "var")
+    )
+    weight = torch.cat([state[f"heads.{name}.neck.weight"] for name in names]).numpy()
+    # The length of a feature is lost when it is scaled to one: look for the one that fits.
+    for before, after in zip(found["before"], found["after"], strict=True):
+        scaled, shift = before / np.sqrt(var + 1e-5) * weight, mean / np.sqrt(var + 1e-5) * weight
+        axes = np.stack([scaled, shift], axis=1)
+        rest = after - axes @ np.linalg.lstsq(axes, after, rcond=None)[0]
+        assert np.abs(rest).max() < 1e-3
+    assert not np.allclose(found["before"], found["after"], atol=1e-2)
+
+
+def test_held_out_people_say_how_much_skeletons_count(held_out):
+    run("embed.descriptor=both")
+    own = held_out / "work/try/trial" / FEATURES
+    weight = float(schema.metadata(pq.read_schema(own))["skeleton_weight"])
+    assert load(held_out / "models/tiny/stage2.safetensors")[1]["about"]["skeleton_weight"][
+        "after"
+    ] == pytest.approx(weight)
+    asked = values(own)
+    run("embed.descriptor=both", f"embed.skeleton_weight={weight}")
+    np.testing.assert_array_equal(values(own), asked)
+
+
+def test_nobody_held_out_can_say_how_much_skeletons_count(project):
+    with pytest.raises(PipelineError, match=r"embed\.skeleton_weight is null.*held_out=12"):
+        run("embed.descriptor=both")
+
+
+def test_a_hostile_configuration_is_refused(project):
+    file = project / "models/tiny/stage2.safetensors"
+    state, metadata = load(file)
+    metadata["about"]["model"]["visual"] = {"type": "os.system", "command": "touch harm"}
+    save_file(state, file, {"about": json.dumps(metadata["about"])})
+    with pytest.raises(PipelineError, match=r"asks for 'os\.system', which is no part"):
+        run()
+    assert not (project / "harm").exists()
+
+
+def test_no_pretrained_weights_are_asked_for(project, monkeypatch):
+    file = project / "models/tiny/stage2.safetensors"
+    state, metadata = load(file)
+    metadata["about"]["model"]["visual"]["weights"] = "hub"
+    save_file(state, file, {"about": json.dumps(metadata["about"])})
+    monkeypatch.setattr("timm.create_model", spy := Mock(side_effect=timm.create_model))
+    Trained.of(start("embed", "tiny")).model()
+    assert [call.kwargs.get("pretrained", False) for call in spy.call_args_list] == [False]

@@ -8,16 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from evaluate import embed
-from evaluate.score import __main__ as score
 from evaluate.score.features import read_features
 from pipeline.distances import CosineDistances
 from pipeline.params.config import merge
 from pipeline.ranking import cmc_and_map
-from shards import kinect
 from tests.conftest import ROOT
 from tests.fake_kinect import MAKERS
-from train import stage2
+from tests.stages import make
 from train.weights.checkpoint import load
 
 PEOPLE = tuple(range(1, 9))
@@ -35,17 +32,20 @@ def scored(tmp_path, monkeypatch):
 
     def run(name, **options):
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        line = {"format": name, "source": "x", "pose2d": "none", "pose3d": "none"}
-        params["datasets"] = {name: line | {"recipe": "kinect", "counts": "none"}}
-        params["recipes"]["kinect"] = merge(params["recipes"]["kinect"], TINY)
+        params["kinect"] = {name: {"format": name, "source": "x", "counts": "none"}}
+        line = {"train": name, "test": name, "model": "skeleton", "encoder": "none"}
+        line |= {"start": "conf/encoder/none.yaml", "recipe": "recipe.yaml"}
+        params["runs"] = {name: line}
+        recipe = yaml.safe_load((ROOT / "conf/recipe/kinect.yaml").read_text())
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(merge(recipe, TINY)))
         params["runtime"]["workers"] = 1
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         MAKERS[name](tmp_path / "data/raw" / name, PEOPLE, **options)
         monkeypatch.chdir(tmp_path)
-        kinect.main(name, quiet=True)
-        stage2.main(name, quiet=True)
-        embed.main(name, quiet=True)
-        score.main(name, quiet=True)
+        make("kinect", name)
+        make("stage2", name)
+        make("embed", name)
+        make("score", name)
         return json.loads((tmp_path / f"reports/{name}/metrics.json").read_text())
 
     return run
@@ -72,7 +72,7 @@ def test_people_of_different_bones_are_told_apart_in_both_directions(scored):
     assert state["skeleton.eigenvectors"].shape[0] == 20
     config = yaml.safe_load(Path("reports/biwi/stage2/config.yaml").read_text())
     flip = config["train_dataloader"]["dataset"]["transforms"][0]
-    assert (flip["type"], flip["joints"]) == ("ClipFlip", "kinect20")
+    assert (flip["type"], flip["joints"]) == ("train.data.transforms.ClipFlip", "kinect20")
 
 
 def test_twenty_five_joints_go_the_same_way_and_the_split_is_noted(scored):

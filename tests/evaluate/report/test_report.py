@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evaluate.report import __main__ as report
 from evaluate.report import charts, page
-from evaluate.score import __main__ as score
 from pipeline import schema
 from pipeline.errors import PipelineError
 from tests.fake_extraction import Extracted, write_shards_of
+from tests.stages import make
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # Even persons are asked for in camera 0, odd ones in camera 1.
@@ -52,7 +51,7 @@ def scored(extracted: Callable[..., Extracted], project: Path) -> None:
     extracted(PEOPLE)
     write_shards_of()
     write_features()
-    score.main("fake", quiet=True)
+    make("score", "fake")
 
 
 def text() -> str:
@@ -64,7 +63,7 @@ def words(markup: str) -> str:
 
 
 def test_the_page_holds_the_numbers_of_the_scores(scored):
-    report.main("fake", quiet=True)
+    make("report", "fake")
     metrics = json.loads(Path("reports/fake/metrics.json").read_text())
     said = words(text())
     assert metrics["protocol"] in said
@@ -83,7 +82,7 @@ def test_the_page_holds_the_numbers_of_the_scores(scored):
 def test_the_roc_curve_stands_beside_the_cmc_curve_in_powers_of_ten(scored):
     rows = [{"fpr": 10.0**power, "tpr": 1 + power / 10} for power in range(-4, 1)]
     Path("reports/fake/roc.json").write_text(json.dumps(rows))
-    report.main("fake", quiet=True)
+    make("report", "fake")
     (section,) = re.findall(r'<section id="curves">(.*?)</section>', text(), re.DOTALL)
     assert section.count("<svg") == 2
     assert "CMC" in section
@@ -96,7 +95,7 @@ def test_the_roc_curve_stands_beside_the_cmc_curve_in_powers_of_ten(scored):
 
 
 def test_every_query_worth_seeing_has_a_picture_on_disk_and_on_the_page(scored):
-    report.main("fake", quiet=True)
+    make("report", "fake")
     files = sorted(file.name for file in Path("reports/fake/ranked").iterdir())
     assert files == ["best.png", *(f"hardest-{i:02}.png" for i in range(1, 7)), "median.png"]
     assert all(cv2.imread(f"reports/fake/ranked/{name}") is not None for name in files)
@@ -104,7 +103,7 @@ def test_every_query_worth_seeing_has_a_picture_on_disk_and_on_the_page(scored):
 
 
 def test_scores_by_camera_average_to_the_whole(scored):
-    report.main("fake", quiet=True)
+    make("report", "fake")
     cameras = json.loads(Path("reports/fake/cameras.json").read_text())
     metrics = json.loads(Path("reports/fake/metrics.json").read_text())
     assert [row["camera"] for row in cameras] == ["camera 0", "camera 1"]
@@ -115,14 +114,14 @@ def test_scores_by_camera_average_to_the_whole(scored):
 
 
 def test_nothing_is_fetched_from_outside(scored):
-    report.main("fake", quiet=True)
+    make("report", "fake")
     assert not re.search(r"<script|<link|@import|url\(", text())
     sources = re.findall(r'(?:src|href)="([^"]*)"', text())
     assert all(source.startswith(("data:", "#")) for source in sources)
 
 
 def test_curves_pose_scores_and_times_appear_where_they_exist(scored, project: Path):
-    report.main("fake", quiet=True)
+    make("report", "fake")
     without = words(text())
     assert "Stage 1: loss" not in without
     metrics = Path("reports/fake/stage1/plots/metrics")
@@ -130,12 +129,14 @@ def test_curves_pose_scores_and_times_appear_where_they_exist(scored, project: P
     (metrics / "loss.tsv").write_text("timestamp\tstep\tloss\n1\t1\t0.9\n2\t2\t0.5\n")
     (metrics / "accuracy.tsv").write_text("step\taccuracy\n1\t0.2\n2\t0.6\n")
     (project / "reports/fake/stage1/config.yaml").write_text("model: {type: NoSuchModel}\n")
-    walkers_pose = project / "data/weights/walkers_pose"
-    walkers_pose.mkdir(parents=True)
-    (walkers_pose / "metrics.json").write_text('{"held out": {"pck@0.1": 0.953}}')
+    accuracy = {b"pose2d.accuracy": b'{"held out": {"pck@0.1": 0.953}}'}
+    for file in (project / "data/shards/fake").glob("*.parquet"):
+        table = pq.read_table(file)
+        about = table.schema.metadata | accuracy
+        pq.write_table(table.replace_schema_metadata(about), file, use_dictionary=False)
     (project / "work/times/fake").mkdir(parents=True, exist_ok=True)
     (project / "work/times/fake/pose2d").write_text("75.0\n")
-    report.main("fake", quiet=True)
+    make("report", "fake")
     said = words(text())
     for expected in ("Stage 1: loss", "Stage 1: accuracy", "NoSuchModel", "0.953", "pose2d"):
         assert expected in said
@@ -154,21 +155,21 @@ def test_the_page_names_the_revision_of_code_and_data(scored, project: Path):
         "    - {path: data/shards/fake, md5: 0123456789abcdef}\n"
     )
     git("add", "dvc.lock")
-    report.main("fake", quiet=True)
+    make("report", "fake")
     said = words(text())
     assert f"git {git('rev-parse', 'HEAD')}" in said
     assert "uncommitted" not in said
     assert "0123456789ab" in said
     Path("params.yaml").write_text(Path("params.yaml").read_text() + "\n")
-    report.main("fake", quiet=True)
+    make("report", "fake")
     assert "with uncommitted changes" in words(text())
 
 
 def test_the_same_scores_give_the_same_page(scored):
-    report.main("fake", quiet=True)
+    make("report", "fake")
     first = text()
     pictures = {file: file.read_bytes() for file in Path("reports/fake/ranked").iterdir()}
-    report.main("fake", quiet=True)
+    make("report", "fake")
     assert text() == first
     assert {file: file.read_bytes() for file in pictures} == pictures
 
@@ -176,11 +177,11 @@ def test_the_same_scores_give_the_same_page(scored):
 def test_without_scores_the_command_says_what_to_run(scored):
     Path("reports/fake/metrics.json").unlink()
     with pytest.raises(PipelineError, match=r"metrics.json is missing. Run: dvc repro score@fake"):
-        report.main("fake")
+        make("report", "fake", quiet=False)
 
 
 def test_a_dry_run_writes_nothing(scored):
-    report.main("fake", dry_run=True)
+    make("report", "fake", dry_run=True, quiet=False)
     assert not Path("reports/fake/report.html").exists()
 
 
@@ -241,7 +242,7 @@ def test_a_phone_shows_all_pictures_without_scrolling_sideways(scored, project, 
     curves = Path("reports/fake/stage1/plots/metrics")
     curves.mkdir(parents=True)
     (curves / "loss.tsv").write_text("step\tloss\n1\t0.9\n2\t0.5\n")
-    report.main("fake", quiet=True)
+    make("report", "fake")
     bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text())
     inside = html.escape(bare.replace("</head>", f"{_PROBE}</head>"))
     asked = tmp_path / "asked.html"
@@ -269,7 +270,7 @@ def test_a_phone_shows_all_pictures_without_scrolling_sideways(scored, project, 
 
 @needs_browser
 def test_the_page_as_it_is_opens_without_complaint_and_is_not_blank(scored, tmp_path):
-    report.main("fake", quiet=True)
+    make("report", "fake")
     picture = tmp_path / "page.png"
     browse(
         tmp_path,

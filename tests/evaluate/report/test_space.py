@@ -11,6 +11,7 @@ import pytest
 from evaluate.report import space
 from pipeline.stage import Stage, start
 from tests.fake_extraction import Extracted, write_shards_of
+from tests.models import publish
 
 TRAINED = [
     (f"{pid:04}C{camera + 1}T0001", pid, camera, "train", 6)
@@ -23,28 +24,13 @@ TRAINED = [
 def trained(extracted: Callable[..., Extracted]) -> Callable[..., Stage]:
     """Publish a model of stage 2 whose prototypes are those that training would make."""
 
-    def publish(*overrides: str) -> Stage:
-        import torch
-
-        from train.parts.prototypes import prototypes
-        from train.registry import DATASETS, MODELS
-        from train.stage2 import configure
-        from train.weights.checkpoint import save
-
+    def call(*overrides: str) -> Stage:
         extracted(TRAINED)
         write_shards_of()
-        stage = start("report", "fake", list(overrides))
-        torch.manual_seed(0)
-        config = configure(stage)
-        model = MODELS.build(config["model"] | {"classes": 4})
-        if model.updater is not None:
-            data = config["train_dataloader"]["dataset"] | {"transforms": []}
-            model.set_prototypes(*prototypes(model, DATASETS.build(data), 4))
-        about = {"stage": "stage2", "classes": 4}
-        save(Path("models/fake/stage2.safetensors"), model, {"about": about})
-        return stage
+        publish("fake", *overrides, with_prototypes=True)
+        return start("report", "fake", list(overrides))
 
-    return publish
+    return call
 
 
 def test_a_prototype_is_the_direction_of_its_persons_features(trained):
@@ -88,7 +74,7 @@ def test_the_diamond_of_a_test_person_is_its_mean(project):
     }
     Path("data/features").mkdir(parents=True)
     pq.write_table(pa.table(columns), "data/features/fake.parquet")
-    found = space.test_points("fake")
+    found = space.test_points(start("report", "fake"))
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     # Strangers are many persons under one number.
     assert found.persons == [*[7] * 5, *[9] * 6, 7, 9]

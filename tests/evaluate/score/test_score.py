@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluate.score.run import find_rules, score_tables
+from extract.index import find_parser
 from pipeline.errors import PipelineError
 from pipeline.params.config import Params, load
-from pipeline.schema import PER_QUERY, check, features
+from pipeline.schema import INDEX, PER_QUERY, check, features, with_metadata
 from tests.conftest import ROOT
 
 
@@ -46,25 +47,28 @@ def small_rows() -> list[tuple]:
 
 @pytest.fixture
 def params() -> Params:
-    return load((), "walkers", ROOT / "params.yaml")
+    return load(path=ROOT / "params.yaml")
 
 
 def with_score(params: Params, **knobs: object) -> Params:
     return params.model_copy(update={"score": params.score.model_copy(update=knobs)})
 
 
-def with_format(params: Params, name: str) -> Params:
-    dataset = params.datasets["walkers"].model_copy(update={"format": name})
-    return params.model_copy(update={"datasets": {"toy": dataset}})
+def index_of(folder: Path, name: str) -> Path:
+    """Write an empty index of a dataset in a format."""
+    rules = json.dumps(find_parser(name).FORMAT.rules)
+    file = folder / f"{name}.parquet"
+    pq.write_table(INDEX.empty_table().cast(with_metadata(INDEX, rules=rules)), file)
+    return file
 
 
 @pytest.fixture
 def score(tmp_path: Path, params: Params) -> Callable[..., dict]:
     """Score a table, by the common rules unless a dataset is named."""
 
-    def call(made: pa.Table, params: Params = params, dataset: str | None = None, **more) -> dict:
+    def call(made: pa.Table, params: Params = params, index: Path | None = None, **more) -> dict:
         pq.write_table(made, tmp_path / "f.parquet")
-        return score_tables(params, dataset, [tmp_path / "f.parquet"], tmp_path / "report", **more)
+        return score_tables(params, [tmp_path / "f.parquet"], tmp_path / "report", index, **more)
 
     return call
 
@@ -124,8 +128,8 @@ def test_random_features_find_nobody_where_the_own_camera_is_ranked(
         ours, theirs = (np.stack([noise[row[0]] for row in rows]) for rows in (queries, ranked))
         np.save(tmp_path / "d.npy", np.linalg.norm(ours[:, None] - theirs, axis=2))
         options = {"distances": tmp_path / "d.npy"}
-    knobs = with_format(with_score(params, gallery_includes_queries=True), "vreid_xfd")
-    metrics = score(made, knobs, "toy", **options)
+    knobs = with_score(params, gallery_includes_queries=True)
+    metrics = score(made, knobs, index_of(tmp_path, "vreid_xfd"), **options)
     assert (metrics["queries_scored"], metrics["gallery"]) == (40, 160)
     assert metrics["rank1"] < 0.15
     assert by_distances or metrics["reranked"]["rank1"] < 0.15
@@ -157,7 +161,7 @@ def test_one_name_of_two_tracklets_is_refused(score: Callable) -> None:
 
 
 def test_mars_at_full_size_scores_1980_or_1840_queries(
-    real_data: Path, params: Params, score: Callable
+    real_data: Path, tmp_path: Path, params: Params, score: Callable
 ) -> None:
     rows = []
     with (real_data / "mars_info" / "mars_tracklets.csv").open(newline="") as file:
@@ -168,12 +172,12 @@ def test_mars_at_full_size_scores_1980_or_1840_queries(
                 rows.append((name, int(line["pid"]), int(line["camid"]) - 1, split))
     made = table(rows)
     knobs = params.score.rerank.model_copy(update={"enabled": False})
-    mars = with_format(with_score(params, rerank=knobs), "mars")
-    official = score(made, mars, "toy")
+    mars, index = with_score(params, rerank=knobs), index_of(tmp_path, "mars")
+    official = score(made, mars, index)
     assert (official["queries_scored"], official["gallery"]) == (1980, 11310)
     assert official["gallery_includes_queries"] is True
     assert official["protocol"].startswith("official rules: queries in the gallery")
-    common = score(made, with_score(mars, gallery_includes_queries=False), "toy")
+    common = score(made, with_score(mars, gallery_includes_queries=False), index)
     assert (common["queries_scored"], common["gallery"]) == (1840, 9330)
     assert "chosen rules" in common["protocol"]
 
@@ -182,10 +186,10 @@ def test_mars_at_full_size_scores_1980_or_1840_queries(
     ("name", "queries", "own_camera"),
     [("mars", True, False), ("ls_vid", False, False), ("vreid_xfd", False, True)],
 )
-def test_official_rules_come_from_the_format(
-    params: Params, name: str, queries: bool, own_camera: bool
+def test_official_rules_come_with_the_index(
+    tmp_path: Path, params: Params, name: str, queries: bool, own_camera: bool
 ) -> None:
-    rules = find_rules(with_format(params, name), "toy")
+    rules = find_rules(params, index_of(tmp_path, name))
     assert (rules.gallery_includes_queries, rules.same_camera_counts) == (queries, own_camera)
     assert rules.is_official
 
@@ -251,7 +255,7 @@ def test_ten_splits_give_mean_and_deviation(
     for seed, made in enumerate(alone):
         files.append(tmp_path / f"{seed}.parquet")
         pq.write_table(made, files[-1])
-    together = score_tables(params, None, files, tmp_path / "all")
+    together = score_tables(params, files, tmp_path / "all")
     one_table = score(pa.concat_tables(alone))
     values = [metrics["mAP"] for metrics in single]
     assert together["trials"] == 3
@@ -276,7 +280,7 @@ def test_ten_splits_give_mean_and_deviation(
 def test_two_tables_of_one_split_are_refused(tmp_path: Path, params: Params) -> None:
     pq.write_table(table(small_rows()), tmp_path / "a.parquet")
     with pytest.raises(PipelineError, match="stands twice"):
-        score_tables(params, None, [tmp_path / "a.parquet"] * 2, tmp_path / "out")
+        score_tables(params, [tmp_path / "a.parquet"] * 2, tmp_path / "out")
 
 
 def test_clothes_are_scored_where_every_tracklet_has_them(score: Callable) -> None:
@@ -343,10 +347,10 @@ def test_the_command_scores_any_table(tmp_path: Path, command: Callable) -> None
     assert (tmp_path / "report" / "metrics.json").exists()
 
 
-def test_the_command_without_a_table_or_dataset_says_what_to_name(command: Callable) -> None:
+def test_the_command_without_a_table_or_run_says_what_to_name(command: Callable) -> None:
     done = command("evaluate.score")
     assert done.returncode == 1
-    assert "--dataset" in done.stderr
+    assert "--run" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

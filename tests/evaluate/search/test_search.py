@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from evaluate import embed
 from evaluate.describe import Embedder
 from evaluate.search import __main__ as search
 from evaluate.search.gallery import Entry, Gallery
@@ -22,6 +21,8 @@ from evaluate.search.query import from_folder, from_video
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage, start
 from tests.fake_extraction import Extracted, write_shards_of
+from tests.models import publish
+from tests.stages import make
 
 PEOPLE = [
     (f"{pid:04}C{camera + 1}T0001", pid, camera, "query" if camera == 0 else "gallery", 11)
@@ -30,32 +31,14 @@ PEOPLE = [
 ]
 
 
-def publish_model(stage: Stage, dataset: str = "fake") -> None:
-    """Publish the model of stage 2 as it is before training."""
-    import torch
-
-    from train.registry import MODELS
-    from train.stage2 import configure
-    from train.weights.checkpoint import save
-
-    torch.manual_seed(0)
-    config = configure(stage)["model"] | {"classes": 4}
-    about = {"stage": "stage2", "classes": 4}
-    model = MODELS.build(config)
-    for head in model.heads.values():
-        head.neck.running_mean.normal_()
-    save(Path(f"models/{dataset}/stage2.safetensors"), model, {"about": about})
-
-
 @pytest.fixture
 def stage(extracted: Callable[..., Extracted]) -> Stage:
     """A dataset whose test tracklets are embedded by an untrained model."""
     extracted(PEOPLE)
     write_shards_of()
-    stage = start("search", "fake", ["runtime.workers=1"])
-    publish_model(stage)
-    embed.main("fake", quiet=True)
-    return stage
+    publish()
+    make("embed", "fake")
+    return start("search", "fake", ["runtime.workers=1"])
 
 
 def folder_of(tracklet: str) -> Path:
@@ -84,16 +67,13 @@ def video_of(folder: Path, at: tuple[int, int]) -> tuple[Path, Path]:
     return file, boxes
 
 
-@pytest.mark.parametrize("frames", ["rrs", "dense"])
-def test_a_folder_of_a_tracklets_frames_has_the_tracklets_feature(stage: Stage, frames: str):
-    if frames == "dense":
-        override = ["embed.frames=dense"]
-        embed.main("fake", override, quiet=True)
-        Path("data/features/fake.parquet").unlink()
-        Path("work/try/trial/data/features/fake.parquet").rename("data/features/fake.parquet")
-        stage = start("search", "fake", override)
+@pytest.mark.parametrize("knob", ["frames=rrs", "frames=dense", "neck=before", "neck=after"])
+def test_a_folder_of_a_tracklets_frames_has_the_tracklets_feature(stage: Stage, knob: str):
+    override = f"embed.{knob}"
+    make("embed", "fake", override)
+    stage = start("search", "fake", [override])
     made = Embedder(stage).feature(from_folder(folder_of("0002C2T0001")))
-    entry = Gallery.of_dataset(stage).find("0002C2T0001")
+    entry = Gallery.of_run(stage).find("0002C2T0001")
     np.testing.assert_allclose(made / np.linalg.norm(made), entry.feature, atol=1e-5)
 
 
@@ -108,7 +88,7 @@ def test_a_video_with_boxes_has_the_same_frames_as_a_folder(stage: Stage):
 
 
 def test_the_ranking_is_that_of_all_distances(stage: Stage):
-    known = Gallery.of_dataset(stage)
+    known = Gallery.of_run(stage)
     table = pq.read_table("data/features/fake.parquet")
     features = np.stack(table["feature"].to_numpy(zero_copy_only=False))
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -197,7 +177,7 @@ def test_a_gallery_that_cannot_be_compared_is_one_line(
     search.main("fake", "0001C1T0001", gallery=Path("mine.parquet"), add=True, quiet=True)
     spoil()
     before = Path("mine.parquet").read_bytes()
-    arguments = ["-d", "fake", "--query", "0002C1T0001", "--gallery", "mine.parquet", *add]
+    arguments = ["--run", "fake", "--query", "0002C1T0001", "--gallery", "mine.parquet", *add]
     done = command("evaluate.search", *arguments, cwd=project)
     assert done.returncode == 1
     assert message in done.stderr
@@ -301,7 +281,7 @@ def box_outside() -> None:
 def test_a_wrong_request_is_one_line(stage, command, project, prepare, arguments, message):
     prepare()
     query, *options = arguments
-    done = command("evaluate.search", "-d", "fake", "--query", query, *options, cwd=project)
+    done = command("evaluate.search", "--run", "fake", "--query", query, *options, cwd=project)
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

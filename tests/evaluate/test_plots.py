@@ -94,4 +94,3 @@ def test_one_chart_holds_the_cmc_plain_and_reranked(page: str):
         assert all(name in row for name in fold["fold"] for row in chart["data"]["values"])
         assert chart["encoding"]["color"]["field"] == fold["as"][0]
         assert chart["encoding"]["y"]["field"] == fold["as"][1]
-

@@ -155,8 +155,8 @@ def main(run: cli.Run = "walkers", overrides: cli.Overrides = None, json_file: J
     index = stage.read(paths.index_file(stage.dataset))
     table = tracklet_columns(data, index).to_pydict()
     tracklet, split = (np.array(table[name], object) for name in ("tracklet", "split"))
-    ids = Ids(table["pid"], table["camid"])
-    features = Features(tracklet, split, ids, np.zeros(len(ids)), values)
+    ids = Ids(table["pid"], table["camid"], tracklet=tracklet)
+    features = Features(split, ids, np.zeros(len(ids)), values)
     search = make_search(features, find_rules(stage.params, index))
     found = {}
     for name in values:

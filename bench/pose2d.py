@@ -26,8 +26,9 @@ import typer
 
 from bench.measure import Case, Json, case, compare_peak_memory, finish, seconds
 from pipeline import console
-from pipeline.cli import Stage, run
+from pipeline.cli import run
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.stage import Stage
 
 ROOT = Path(__file__).parent.parent
 # The network of the rendered dataset: so small that memory for frames would show.
@@ -36,6 +37,7 @@ CONFIG = "configs/body_2d_keypoint/rtmpose/body8/rtmpose-t_8xb256-420e_body8-256
 # A chunk of the stage for each core.
 FRAMES_PER_CORE, OPPONENT_FRAMES, RUNS = 1024, 96, 3
 BATCHES, BATCH_FRAMES = 6, 64
+FEW, MANY = 2000, 20_000
 LABELS = {
     "flip": "MMPoseInferencer",
     "no-flip": "MMPoseInferencer without flip test",
@@ -86,12 +88,11 @@ def project(frames: int) -> Iterator[Stage]:
         try:
             shutil.copy(ROOT / "params.yaml", "params.yaml")
             _make_frames(frames)
-            params = load((), "walkers")
-            dataset = params.datasets["walkers"].model_copy(
-                update={"pose2d": "bench", "pose3d": "bench"}
-            )
+            params = load()
+            weights = {"pose2d": "bench", "pose3d": "bench"}
+            dataset = params.datasets["walkers"].model_copy(update=weights)
             params = params.model_copy(update={"datasets": {"bench": dataset}})
-            yield Stage("pose2d", "bench", params, 0, False, False)
+            yield Stage("pose2d", "bench", "bench", params)
         finally:
             os.chdir(home)
 
@@ -230,7 +231,7 @@ def _speed(precision: str, opponents: list[str]) -> dict[str, Case]:
         runtime = stage.params.runtime.model_copy(update={"workers": cores})
         params = stage.params.model_copy(update={"pose2d": knobs, "runtime": runtime})
         from extract.engine.spec import load
-        from extract.pose2d import plan as pose2d
+        from extract.pose2d.plan import plan
 
         config = load("bench").config("estimator").absolute()
         speeds: dict[str, Callable[[], float]] = {}
@@ -241,7 +242,7 @@ def _speed(precision: str, opponents: list[str]) -> dict[str, Case]:
             speeds["no-flip"] = lambda: max(infer(False, n) for n in {1, cores})
         if "forward" in opponents:
             speeds["forward"] = stack.enter_context(bare_forward(config))
-        once = stack.enter_context(warm(replace(stage, params=params), pose2d.plan))
+        once = stack.enter_context(warm(replace(stage, params=params), plan))
         ours: list[float] = []
         theirs: dict[str, list[float]] = {name: [] for name in opponents}
         for _ in range(RUNS):
@@ -258,8 +259,7 @@ def _memory(frames: int) -> None:
     """Run the stage with a small network, scheduler and worker in this very process."""
     from distributed import LocalCluster
 
-    from extract.engine.job import extract
-    from extract.pose2d import plan as pose2d
+    from extract.pose2d.plan import plan
 
     with (
         project(frames) as stage,
@@ -272,17 +272,17 @@ def _memory(frames: int) -> None:
         write_spec("bench", "estimator", SMALL, random_weights(SMALL))
         runtime = stage.params.runtime.model_copy(update={"scheduler": cluster.scheduler_address})
         params = stage.params.model_copy(update={"runtime": runtime})
-        extract(pose2d.plan(replace(stage, params=params)))
+        plan(replace(stage, params=params)).make()
 
 
 def few_frames() -> None:
-    """Extract 2,000 frames."""
-    _memory(2000)
+    """Extract a few frames."""
+    _memory(FEW)
 
 
 def many_frames() -> None:
-    """Extract 20,000 frames."""
-    _memory(20_000)
+    """Extract ten times as many."""
+    _memory(MANY)
 
 
 def main(
@@ -306,7 +306,7 @@ def main(
         opponents = [name for name in LABELS if f"{precision}-{name}" in chosen]
         found |= _speed(precision, opponents) if opponents else {}
     if "memory" in chosen:
-        found["peak memory: 20,000 frames, 2,000 frames"] = compare_peak_memory(
+        found[f"peak memory: {MANY:,} frames, {FEW:,} frames"] = compare_peak_memory(
             many_frames, few_frames
         )
     finish("pose2d", found, json_file)

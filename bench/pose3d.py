@@ -14,7 +14,8 @@ import numpy as np
 
 from bench.measure import Json, case, finish, seconds
 from bench.pose2d import project, random_weights, warm, write_spec
-from pipeline.cli import Stage, run
+from pipeline.cli import run
+from pipeline.stage import Stage
 
 CONFIG = (
     "configs/body_3d_keypoint/video_pose_lift/h36m/"
@@ -84,7 +85,7 @@ def stock(config: Path) -> Any:
 def main(json_file: Json = None) -> None:
     """Compare the 3D stage with MMPose's own lifting."""
     from extract.engine.spec import load
-    from extract.pose3d import plan as pose3d
+    from extract.pose3d.plan import plan
 
     cores = len(os.sched_getaffinity(0))
     ours: list[float] = []
@@ -95,7 +96,7 @@ def main(json_file: Json = None) -> None:
         runtime = stage.params.runtime.model_copy(update={"workers": cores})
         params = stage.params.model_copy(update={"runtime": runtime})
         lift = stock(load("bench").config("lifter"))
-        with warm(replace(stage, name="pose3d", params=params), pose3d.plan) as once:
+        with warm(replace(stage, name="pose3d", params=params), plan) as once:
             for _ in range(RUNS):
                 ours.append(once())
                 theirs.append(max(lift(n) for n in {1, cores}))

@@ -29,11 +29,13 @@ from pipeline.errors import PipelineError
 PAGE, FOUND = Path("docs/results.md"), Path("docs/results.json")
 TARGET = "score@walkers"
 
+ENCODER = "conv_stem_small"
 # Tracklets of more than one step, so that gait can be seen; small frames, so that many runs fit.
+# What DVC sets must be there already; a plus sign adds a key.
 SETTING = [
     "walkers.frames=[20,28]",
-    "stage1.encoder=conv_stem_small",
-    "stage2.encoder=conv_stem_small",
+    f"pretraining.walkers.encoder={ENCODER}",
+    f"pretraining.walkers.start=conf/encoder/{ENCODER}.yaml",
     "stage1.epochs=12",
     "stage2.epochs=14",
     "stage2.milestones=[9,12]",
@@ -46,41 +48,38 @@ WORLDS = {
 }
 
 
-def _parts(stage1: bool, prototypes: bool, temporal: bool, skeleton: bool) -> list[str]:
-    flags = {
-        "use_stage1": stage1,
-        "use_prototypes": prototypes,
-        "use_temporal": temporal,
-        "use_skeleton": skeleton,
-    }
-    return [f"stage2.{name}={str(value).lower()}" for name, value in flags.items()]
+def _without(*parts: str) -> list[str]:
+    return [f"+stage2.settings.use_{part}=false" for part in parts]
 
 
-_FULL = _parts(True, True, True, True)
+def _from_nothing(encoder: str) -> list[str]:
+    return [f"+runs.walkers.encoder={encoder}", f"runs.walkers.start=conf/encoder/{encoder}.yaml"]
+
+
 # People held out say how much skeletons count at test; what frames alone do without these people
 # is the number to compare with.
-_HELD_OUT = [*_FULL, "stage2.held_out=12"]
+_HELD_OUT = ["stage2.held_out=12"]
 _BOTH = [*_HELD_OUT, "embed.descriptor=both"]
 # Skeletons are cheap: clips twice as long, and epochs enough to learn from so few tracklets.
 _ALONE = [
-    *_parts(False, True, True, True),
-    "stage2.descriptor=skeleton",
+    "runs.walkers.model=skeleton",
+    *_from_nothing("none"),
     "stage2.clip_frames=8",
     "stage2.epochs=48",
     "stage2.milestones=[32,42]",
 ]
 _TRUTH = ["shards.skeletons=truth"]
 VARIANTS = {
-    "visual baseline": _parts(False, False, False, False),
-    "+ stage 1": _parts(True, False, False, False),
-    "+ PFU": _parts(True, True, False, True),
-    "+ SGTM, no distillation": [*_FULL, "+stage2.settings.distill_weight=0"],
-    "full": _FULL,
+    "visual baseline": [*_without("prototypes", "temporal", "skeleton"), *_from_nothing(ENCODER)],
+    "+ stage 1": _without("prototypes", "temporal", "skeleton"),
+    "+ PFU": _without("temporal"),
+    "+ SGTM, no distillation": ["+stage2.settings.distill_weight=0"],
+    "full": [],
     "full, 12 people held out": _HELD_OUT,
     "full, 12 people held out, skeletons at test too": _BOTH,
     "skeleton only": _ALONE,
     "skeleton only, frames shuffled": [*_ALONE, "stage2.shuffle_frames=true"],
-    "full, true skeletons": [*_FULL, *_TRUTH],
+    "full, true skeletons": _TRUTH,
     "full, true skeletons at test too, 12 people held out": [*_BOTH, *_TRUTH],
     "skeleton only, true skeletons": [*_ALONE, *_TRUTH],
     "skeleton only, true skeletons, frames shuffled": [

@@ -127,10 +127,10 @@ def make_project(home: Path, frames: int) -> dict[str, float]:
     knobs["datasets"] = {
         DATASET: {
             "format": "mars", "source": f"{root}/info", "pose2d": WEIGHTS, "pose3d": WEIGHTS,
-            "recipe": "rendered", "counts": "none",
+            "counts": "none",
         }
     }  # fmt: skip
-    knobs["weights"] = [WEIGHTS]
+    knobs |= {"weights": [WEIGHTS], "kinect": {}, "pretraining": {}, "runs": {}}
     knobs["runtime"]["workers"] = len(os.sched_getaffinity(0))
     (home / "params.yaml").write_text(yaml.safe_dump(knobs))
     rng = np.random.default_rng(0)

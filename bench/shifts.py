@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.measure import Json, rewrite
 from bench.results import PAGE
-from pipeline import console, paths
-from pipeline.cli import Dataset, Overrides, run, start
+from pipeline import cli, console, paths
+from pipeline.stage import start
 
 if TYPE_CHECKING:
     from train.data.clips import TestDataset
@@ -109,7 +109,7 @@ class Shifted:
 
     def __init__(self, data: "TestDataset", shift: Shift) -> None:
         """Take both."""
-        self.table, self.owner = data.table, data.owner
+        self.table, self.average = data.table, data.average
         self._data, self._shift = data, shift
 
     def __len__(self) -> int:
@@ -130,34 +130,34 @@ class Shifted:
         return item | {"inputs": item["inputs"] | {"frames": made}}
 
 
-def main(dataset: Dataset = "walkers", overrides: Overrides = None, json_file: Json = None) -> None:
+def main(run: cli.Run = "walkers", overrides: cli.Overrides = None, json_file: Json = None) -> None:
     """Shift the gallery in ten ways, score each, and write the table of docs/results.md.
 
     With overrides, as embed.neck=before, the table is printed only.
     """
-    from evaluate.clips import describe, tracklet_features
-
     from evaluate.embed import Embedding, tracklet_columns
     from evaluate.score.features import Features
     from evaluate.score.protocol import make_search
     from evaluate.score.run import find_rules
     from pipeline.distances import CosineDistances
     from pipeline.ranking import Ids
+    from train.describe import describe, tracklet_features
 
-    stage = start("shifts", dataset, overrides, 0, False, False, False)
-    job = Embedding(stage)
-    describe_batch = describe(job.trained())
+    stage = start("shifts", run, overrides)
+    embedding = Embedding(stage)
+    describe_batch, data = describe(embedding.trained.model()), embedding.data
     values = {}
     with console.progress(len(shifts()), "shifts", "embed") as meter:
         for name, shift in shifts().items():
-            shifted, workers = Shifted(job.data, shift), stage.params.runtime.workers
+            shifted, workers = Shifted(data, shift), stage.params.runtime.workers
             values[name] = tracklet_features(shifted, describe_batch, workers)
             meter.advance()
-    table = tracklet_columns(job.data, paths.index_file(dataset)).to_pydict()
+    index = stage.read(paths.index_file(stage.dataset))
+    table = tracklet_columns(data, index).to_pydict()
     tracklet, split = (np.array(table[name], object) for name in ("tracklet", "split"))
-    ids = Ids(table["pid"], table["camid"])
-    features = Features(tracklet, split, ids, np.zeros(len(ids)), values)
-    search = make_search(features, find_rules(stage.params, dataset))
+    ids = Ids(table["pid"], table["camid"], tracklet=tracklet)
+    features = Features(split, ids, np.zeros(len(ids)), values)
+    search = make_search(features, find_rules(stage.params, index))
     found = {}
     for name in values:
         dist = CosineDistances(search.query.values["as it is"], search.gallery.values[name])
@@ -174,4 +174,4 @@ def main(dataset: Dataset = "walkers", overrides: Overrides = None, json_file: J
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

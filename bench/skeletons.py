@@ -87,15 +87,18 @@ def lifted(xy_px: np.ndarray, shards: "Shards", model: str) -> np.ndarray:
     from extract.pose3d.lifter import Lifter
     from extract.pose3d.normalise import normalise
 
-    folder, lifter = paths.weights_dir(model), load(model).lifter
-    lift = Lifter(folder / lifter.config, folder / lifter.checkpoint, lifter.input, "cpu")
+    spec = load(model)
+    place = spec.part("lifter").input
+    lift = Lifter(spec.config("lifter"), spec.checkpoint("lifter"), place, "cpu")
     table = shards.tracklets
     parts = [
         slice(first, first + length)
         for first, length in zip(table["first"], table["length"], strict=True)
     ]
-    place = (lifter.input.root_px, lifter.input.height_px)
-    poses = [normalise(xy_px[part], np.ones(xy_px[part].shape[:2]), *place) for part in parts]
+    poses = [
+        normalise(xy_px[part], np.ones(xy_px[part].shape[:2]), place.root_px, place.height_px)
+        for part in parts
+    ]
     return np.concatenate(lift(poses))
 
 
@@ -109,7 +112,7 @@ def main(dataset: Dataset = "walkers") -> None:
     file = truth_file(shards)
     if file is None:
         raise PipelineError(f"{dataset} has no ground truth. Only rendered people have one")
-    truth, model = Truth(shards, file), load(dataset=dataset).datasets[dataset].pose3d
+    truth, model = Truth(shards, file), load().datasets[dataset].pose3d
     rng = np.random.default_rng(0)
     kinds = {
         "true joints": truth.xyz,

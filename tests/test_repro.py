@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.pages import to_run
+from tests.docs.pages import blocks, to_run
 
 PATIENCE_S = 1200
 
 TINY = {
     "walkers": {"identities_train": 6, "identities_test": 6, "frames": "[6, 8]"},
-    "stage1": {"epochs": 1, "identities": 4},
+    "stage1": {"skeleton_epochs": 2, "epochs": 1, "identities": 4},
     "stage2": {"epochs": 1, "identities": 4},
 }
 
@@ -43,8 +43,9 @@ def dvc(project: Path, *arguments: str) -> str:
     return shell(project, shlex.join(["dvc", *arguments]))
 
 
-def stages_run(project: Path) -> set[str]:
-    return set(re.findall(r"Running stage '(\w+)", dvc(project, "repro")))
+def stages_run(said: str) -> set[str]:
+    """Return the stages that ran, without `@walkers`."""
+    return {name.removesuffix("@walkers") for name in re.findall(r"Running stage '(.+)'", said)}
 
 
 def set_knob(project: Path, section: str, knob: str, value: object) -> None:
@@ -80,8 +81,6 @@ def project(tmp_path_factory):
         for knob, value in knobs.items():
             set_knob(folder, section, knob, value)
     (folder / ".venv").symlink_to(sys.prefix)
-    with (folder / ".git/info/exclude").open("a") as excluded:
-        excluded.write(".venv\n")
     # `-o`: .venv is there; nothing is to be downloaded.
     said = shell(folder, "make -o .venv/ready repro")
     assert "reports/walkers/report.html" in said
@@ -105,7 +104,7 @@ def test_the_committed_pose_weights_are_those_it_used(project):
 
 @pytest.mark.slow
 def test_a_second_run_does_nothing(project):
-    assert stages_run(project) == set()
+    assert stages_run(dvc(project, "repro")) == set()
 
 
 @pytest.mark.slow
@@ -120,15 +119,15 @@ def test_a_changed_knob_runs_what_depends_on_it_and_nothing_else(
     project, section, knob, value, expected
 ):
     set_knob(project, section, knob, value)
-    assert stages_run(project) == expected
+    assert stages_run(dvc(project, "repro")) == expected
 
 
 @pytest.mark.slow
 def test_the_experiments_of_the_readme_run_and_are_compared(project):
-    activate, one, three, show, trial = to_run("README.md")[-5:]
+    activate, one, three, both, show, trial = to_run("README.md")[-6:]
     done = shell(project, f"{activate} && {one}")
-    ran = set(re.findall(r"Running stage '(\w+)", done))
-    assert ran == {"stage2", "embed", "score", "report"}
+    assert stages_run(done) == {"stage2", "embed", "score", "report"}
+    assert stages_run(shell(project, both)) == {"embed", "score", "report"}
     shell(project, three)
     deadline = time.monotonic() + PATIENCE_S
     while "Success" not in (status := dvc(project, "queue", "status")) or re.search(
@@ -150,3 +149,30 @@ def test_scores_can_be_shown_and_plotted(project):
     assert "mAP" in shown
     page = dvc(project, "plots", "show").strip()
     assert "dvc_plots" in page
+    assert "failed" not in page
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_about_runs_work(project):
+    """Two more runs on one dataset, one with a recipe of its own; experiments; a named trial."""
+    file, recipe = project / "params.yaml", project / "conf/recipe/plain.yaml"
+    _, lines, _ = blocks("docs/runs.md", "yaml")
+    file.write_text(file.read_text().replace("\nruns:\n", "\n" + lines, 1))
+    (system,) = re.findall(r"`(settings: \{.+?\})`", (ROOT / "docs/runs.md").read_text(), re.DOTALL)
+    said = {}
+    for line in to_run("docs/runs.md"):
+        said[line] = shell(project, line)
+        if line.startswith("sed"):
+            text = recipe.read_text()
+            assert "  settings: {} " in text
+            recipe.write_text(text.replace("settings: {}", system))
+        if line.startswith("python -m evaluate.score"):
+            assert (project / "work/try/short/reports/walkers/metrics.json").is_file()
+    stages = ("stage2", "embed", "score", "report")
+    repro, recipe_changed, system_changed = (
+        stages_run(text) for line, text in said.items() if line.startswith(("dvc repro", "dvc exp"))
+    )
+    assert repro == {f"{stage}@{run}" for run in ("bones", "plain") for stage in stages} | {"code"}
+    assert recipe_changed == {"stage2@plain", "embed@plain", "score@plain"}
+    assert system_changed == {"stage2", "embed", "score"}
+    assert "bones" in said["dvc metrics show"]

@@ -5,7 +5,7 @@ Run:   python -m evaluate.search --run walkers --query 0001C1T0001
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from pipeline import cli, console, paths
 from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR
 from pipeline.stage import start
-
-if TYPE_CHECKING:
-    from evaluate.search.run import entry_of, model_of, show
 
 
 def main(
@@ -57,6 +54,7 @@ def main(
 
     from evaluate.ranked import Album
     from evaluate.search.gallery import Entry, Gallery
+    from evaluate.search.run import entry_of, model_of, show
     from pipeline.lock import locked
 
     entry = entry_of(stage, query, boxes, Entry(name, pid, camid))

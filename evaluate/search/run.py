@@ -11,7 +11,7 @@ from pipeline.stage import Stage
 
 def model_of(stage: Stage) -> str:
     """Return what tells the trained model, and how it describes, from others."""
-    from extract.engine.spec import sha256
+    from pipeline.code.fingerprint import sha256
 
     weights = stage.read(paths.stage2_file(stage.key))
     if not weights.exists():

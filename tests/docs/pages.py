@@ -26,13 +26,11 @@ def commands(page: Path) -> list[Command]:
     `# needs ...` marks one that no test can run. On a line of its own, as the first of a block, it
     marks the block.
     """
-    text = (ROOT / page).read_text()
-    blocks = [
-        textwrap.dedent(found[3]) for found in _FENCE.finditer(text) if found[2] in ("bash", "sh")
-    ]
-    indented = re.findall(r"^ {4,}(\S.*)$", _FENCE.sub("", text), flags=re.MULTILINE)
-    blocks += [line for line in indented if line.startswith(_PROGRAMS)]
-    return [command for block in blocks for command in _of_block(block)]
+    fenced = blocks(str(page), "bash")
+    text = _FENCE.sub("", (ROOT / page).read_text())
+    indented = re.findall(r"^ {4,}(\S.*)$", text, flags=re.MULTILINE)
+    typed = [line for line in indented if line.startswith(_PROGRAMS)]
+    return [command for block in fenced + typed for command in _of_block(block)]
 
 
 def _of_block(block: str) -> list[Command]:
@@ -46,6 +44,12 @@ def _of_block(block: str) -> list[Command]:
             mark = own or above
             found.append(Command(" ".join(typed.split()), mark[1] if mark else ""))
     return found
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """Return the fenced blocks of a page in one language, without the indent of a list."""
+    found = _FENCE.finditer((ROOT / name).read_text())
+    return [textwrap.dedent(one[3]) for one in found if one[2] == language]
 
 
 def to_run(name: str) -> list[str]:

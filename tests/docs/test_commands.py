@@ -39,6 +39,10 @@ RUN_BY = {
     "docs/own_videos.md": {
         "python -m evaluate": (_EXAMPLES, "test_commands_about_own_videos_work"),
     },
+    "docs/runs.md": {
+        start: (_REPRO, "test_the_commands_of_the_page_about_runs_work")
+        for start in ("python -m", "sed", "dvc repro", "dvc metrics", "dvc plots", "dvc exp", "rm")
+    },
     "docs/reading_shards.md": {
         "python -m shards": (_EXAMPLES, "test_commands_about_shards_work"),
     },

@@ -8,16 +8,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pipeline.params.config import load, merge
 from tests.conftest import ROOT
-from tests.docs.pages import to_run
-from tests.evaluate.search.test_search import PEOPLE, folder_of, publish_model, video_of
+from tests.docs.pages import PAGES, blocks, to_run
+from tests.evaluate.search.test_search import PEOPLE, folder_of, video_of
 from tests.fake_extraction import Extracted, write_shards_of
+from tests.stages import make
+
+TRAINED = [
+    (f"{pid:04}C{camera}T0001", pid, camera - 1, "train", 5) for pid in (7, 8) for camera in (1, 2)
+]
+# As small as training can be.
+TINY = {
+    "stage1": {"skeleton_epochs": 0, "epochs": 1, "identities": 2, "clips": 2},
+    "stage2": {"epochs": 1, "identities": 2, "clips": 2},
+    "runtime": {"workers": 1},
+}
 
 
-def blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / "docs" / page).read_text()
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+def change_knobs(changes: dict) -> None:
+    file = Path("params.yaml")
+    file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), changes)))
 
 
 def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +38,8 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     python, flag, module, *arguments = line.split()
     assert (python, flag) == ("python", "-m")
     monkeypatch.setattr(sys, "argv", [module, *arguments])
-    monkeypatch.delitem(sys.modules, module, raising=False)
+    for name in (module, f"{module}.__main__"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     # Typer ends with an exit code only when something is wrong.
     with pytest.raises(SystemExit) as end:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -35,7 +49,8 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def walkers(extracted: Callable[..., Extracted]) -> Extracted:
     """Stand in for the rendered dataset: a smaller one of its name."""
-    made = extracted([*PEOPLE, ("0007C1T0001", 7, 0, "train", 9)])
+    made = extracted([*PEOPLE, *TRAINED])
+    change_knobs(TINY)
     Path("data/raw").mkdir()
     shutil.copytree("raw/fake", "data/raw/walkers")
     for kind in ("pose2d", "pose3d"):
@@ -45,9 +60,9 @@ def walkers(extracted: Callable[..., Extracted]) -> Extracted:
     return made
 
 
-@pytest.mark.parametrize("number", range(len(blocks("reading_shards.md", "python"))))
+@pytest.mark.parametrize("number", range(len(blocks("docs/reading_shards.md", "python"))))
 def test_shards_are_read_as_the_page_says(walkers: Extracted, number: int, capsys):
-    script = blocks("reading_shards.md", "python")[number]
+    script = blocks("docs/reading_shards.md", "python")[number]
     for module in re.findall(r"^import (polars|duckdb)", script, flags=re.MULTILINE):
         pytest.importorskip(module, reason=f"{module} is not installed: pip install {module}")
     exec(script, {})
@@ -60,18 +75,13 @@ def test_commands_about_shards_work(walkers: Extracted, monkeypatch):
 
 
 def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys):
-    from evaluate import embed
-    from pipeline.stage import start
-
-    publish_model(start("search", "walkers", None), "walkers")
-    embed.main("walkers", ["runtime.workers=1"], quiet=True)
-    Path("data/features").mkdir(exist_ok=True)
-    Path("work/try/trial/data/features/walkers.parquet").rename("data/features/walkers.parquet")
+    for stage in ("stage1", "stage2", "embed"):
+        make(stage, "walkers")
     folder_of("0003C1T0001").rename("photos_of_one")
     shutil.rmtree("photos")
     Path("photos_of_one").rename("photos")
     video_of(Path("photos"), (40, 20))
-    (example,) = blocks("own_videos.md", "csv")
+    (example,) = blocks("docs/own_videos.md", "csv")
     boxes = Path("walk.csv").read_text().splitlines()
     assert example.splitlines()[:2] == boxes[:2]
     for line in to_run("docs/own_videos.md"):
@@ -103,10 +113,8 @@ def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command
         file = file.with_name("000001.jpg")
         file.parent.mkdir(parents=True)
         shutil.copy(picture, file)
-    (enabled,) = blocks("adding_a_dataset.md", "yaml")
-    line = enabled.splitlines()[1].strip()
-    params = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(params.replace("datasets:\n", f"datasets:\n  {line}\n", 1))
+    (lines,) = blocks("docs/adding_a_dataset.md", "yaml")
+    change_knobs(yaml.safe_load(lines))
     (first,) = to_run("docs/adding_a_dataset.md")
     done = command(*first.replace("python -m", "").split(), cwd=project)
     assert done.returncode == 0, done.stderr
@@ -116,7 +124,7 @@ def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command
 def test_the_parser_of_the_page_reads_its_file(tmp_path: Path):
     from extract.tracklets import Reading
 
-    (script,) = blocks("adding_a_dataset.md", "python")
+    (script,) = blocks("docs/adding_a_dataset.md", "python")
     names: dict = {}
     exec(script, names)
     (tmp_path / "split.txt").write_text("t1 7 0 train a/1.jpg a/2.jpg\n")
@@ -125,15 +133,33 @@ def test_the_parser_of_the_page_reads_its_file(tmp_path: Path):
 
 
 def test_the_encoder_of_the_page_gives_tokens(capsys):
-    (script,) = blocks("adding_an_encoder.md", "python")
+    (script,) = blocks("docs/adding_an_encoder.md", "python")
     exec(script, {})
     assert capsys.readouterr().out.strip() == "torch.Size([2, 9, 48]) torch.Size([2, 9, 16])"
 
 
 def test_the_encoder_file_of_the_page_builds_an_encoder():
-    import yaml
-
     from train.registry import MODELS
 
-    (text,) = blocks("adding_an_encoder.md", "yaml")
+    (text,) = blocks("docs/adding_an_encoder.md", "yaml")
     assert MODELS.build(yaml.safe_load(text)["visual"]).out_dim == 512
+
+
+def enabled() -> dict:
+    """Return params.yaml with every line that is commented out enabled."""
+    text = (ROOT / "params.yaml").read_text()
+    text = re.sub(r"^  # (?=[\w-]+: \{|- )", "  ", text, flags=re.MULTILINE)
+    return yaml.safe_load(text.replace("kinect: {}", "kinect:"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [block for page in PAGES for block in blocks(str(page), "yaml") if "\nvisual:" not in block],
+)
+def test_lines_of_the_pages_are_knobs(tmp_path: Path, text: str):
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(merge(enabled(), yaml.safe_load(text))))
+    params = load(path=file)
+    assert all(params.encoder_of(run) for run in params.runs)
+    for line in (*params.pretraining.values(), *params.runs.values()):
+        assert line.recipe == "conf/recipe/plain.yaml" or (ROOT / line.recipe).is_file()

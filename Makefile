@@ -1,18 +1,28 @@
-# `make repro` rebuilds everything, `make test` checks it. Each creates .venv when it is missing.
+# `make repro` rebuilds everything, `make test` checks it, `make test-all` with the slow tests too.
+# Each creates .venv when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint bench doctor clean
+.PHONY: repro lint test test-all types bench doctor clean
 
 repro: .venv/ready
 	dvc repro
 	python -m pipeline.finish
 
-test: .venv/ready
+lint: .venv/ready
 	ruff check .
 	ruff format --check .
+
+test: .venv/ready lint
+	python -m pytest -m "not slow"
+
+test-all: .venv/ready lint
 	python -m pytest
+
+# Write down that ty finds less than before (tests/types.txt); more is refused.
+types: .venv/ready
+	python -m tests.test_types
 
 bench: .venv/ready
 	python -m bench

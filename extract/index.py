@@ -71,7 +71,7 @@ class Listing:
 
     def plan(self) -> None:
         """Print what would be read."""
-        console.say(f"would read {self._root} as {self._stage.line.format}, write {self.output}")
+        console.say(f"would read {self._root} as {self._stage.on_disk.format}, write {self.output}")
 
     def make(self) -> str:
         """Read the dataset and write the index."""
@@ -136,7 +136,7 @@ def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
     """Return what an index says about itself, for the stages that do not know its format."""
     return {
         "dataset": stage.dataset,
-        "format": stage.line.format,
+        "format": stage.on_disk.format,
         "rules": json.dumps(parser.FORMAT.rules),
     }
 

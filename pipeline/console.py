@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -77,7 +77,7 @@ class Meter:
 
 
 @contextmanager
-def progress(total: int, unit: str, label: str, done: int = 0) -> Iterator[Meter]:
+def progress(total: int, unit: str, label: str, done: int = 0) -> Generator[Meter]:
     """Show progress over `total` items while the block runs.
 
     Args:

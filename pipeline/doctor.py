@@ -120,7 +120,7 @@ def _data(dataset: str | None) -> Iterator[Check]:
     from pipeline.params.config import load
 
     params = load()
-    for name in params.datasets:
+    for name in params.datasets | params.kinect:
         if dataset in (None, name):
             root = paths.dataset_root(name)
             fix = (
@@ -129,7 +129,7 @@ def _data(dataset: str | None) -> Iterator[Check]:
                 else f"put it into {root}: docs/datasets.md"
             )
             yield Check(f"dataset {name}", root.is_dir(), str(root), fix)
-            if root.is_dir() and params.datasets[name].has_frames:
+            if root.is_dir() and name in params.datasets:
                 yield _decode(name, root)
     for name in params.weights:
         folder = paths.weights_dir(name)
@@ -165,21 +165,21 @@ def _any_frame(folder: Path) -> Path | None:
 
 def checks(dataset: str | None = None) -> Iterator[Check]:
     """Yield the findings, cheap ones first; one check that breaks does not stop the rest."""
-    finders: list[Callable[[], Iterator[Check]]] = [
-        _python,
-        _packages,
-        _opencv,
-        _openmmlab,
-        _device,
-        _git_and_dvc,
-        _disk,
-        lambda: _data(dataset),
-    ]
-    for find in finders:
+    finders: dict[str, Callable[[], Iterator[Check]]] = {
+        "python": _python,
+        "packages": _packages,
+        "one OpenCV": _opencv,
+        "import mmpose": _openmmlab,
+        "GPU": _device,
+        "git and dvc": _git_and_dvc,
+        "free disk": _disk,
+        "data": lambda: _data(dataset),
+    }
+    for name, find in finders.items():
         try:
             yield from find()
         except (ImportError, PipelineError, OSError) as error:
-            yield Check(find.__name__.strip("_"), False, str(error), INSTALL)
+            yield Check(name, False, str(error), INSTALL)
 
 
 def main(

@@ -1,7 +1,7 @@
 """One run at a time: a lock that the operating system takes back from the dead."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 
 
 @contextmanager
-def locked(output: Path, lock: Path | None = None) -> Iterator[None]:
+def locked(output: Path, lock: Path | None = None) -> Generator[None]:
     """Hold the right to make `output`; the operating system takes it back when we die.
 
     Args:

@@ -100,7 +100,7 @@ def repair() -> list[str]:
         warnings.simplefilter("ignore")
         for one in REPAIRS:
             if one():
-                done.append(one.__doc__.partition(":")[0].partition(".")[0])
+                done.append((one.__doc__ or "").partition(":")[0].partition(".")[0])
         importlib.import_module("mmengine.runner")
     return done
 

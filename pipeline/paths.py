@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def write_atomic(path: Path) -> Iterator[Path]:
+def write_atomic(path: Path) -> Generator[Path]:
     """Yield a temporary file beside `path`, which takes its name when the block succeeds.
 
     A reader sees the old file or the whole new one, whatever happens in between.

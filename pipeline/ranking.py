@@ -198,6 +198,9 @@ def same_person(
     Returns:
         Query of each pair (ascending), gallery tracklet, and whether it counts as a match;
         a pair that does not is left out of that query's ranking.
+
+    Raises:
+        PipelineError: If the rule is about clothes and nobody's are known.
     """
     by_person = np.argsort(gallery.pid, kind="stable")
     sorted_pid = gallery.pid[by_person]
@@ -212,6 +215,10 @@ def same_person(
     if query.tracklet is not None and gallery.tracklet is not None:
         is_match &= query.tracklet[row] != gallery.tracklet[column]
     if clothes_rule != "general":
+        if query.clothes is None or gallery.clothes is None:
+            raise PipelineError(
+                f"The clothes rule {clothes_rule!r} needs a clothes id per tracklet."
+            )
         same_clothes = query.clothes[row] == gallery.clothes[column]
         is_match &= same_clothes if clothes_rule == "same" else ~same_clothes
     return row, column, is_match
@@ -235,8 +242,6 @@ def _check(dist: Distances, query: Ids, gallery: Ids, clothes_rule: str) -> None
     if clothes_rule not in get_args(ClothesRule):
         hint = did_you_mean(clothes_rule, get_args(ClothesRule))
         raise PipelineError(f"{clothes_rule!r} is no clothes rule. {hint}")
-    if clothes_rule != "general" and (query.clothes is None or gallery.clothes is None):
-        raise PipelineError(f"The clothes rule {clothes_rule!r} needs a clothes id per tracklet.")
 
 
 def _block(dist: Distances, rows: slice) -> np.ndarray:

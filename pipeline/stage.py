@@ -13,7 +13,6 @@ The module of a stage ends like this::
 planned, found done, or made under a lock and summed up.
 """
 
-import functools
 import inspect
 import os
 import shlex
@@ -30,9 +29,7 @@ from pipeline.lock import locked
 
 if TYPE_CHECKING:
     from pipeline.params.config import Params
-    from pipeline.params.knobs import DatasetParams, KinectParams, PretrainingParams, RunParams
-
-    Line = DatasetParams | KinectParams | PretrainingParams | RunParams | None
+    from pipeline.params.knobs import KinectParams, PretrainingParams, RunParams
 
 # The trial of a command line that changes something and names none.
 TRIAL = "trial"
@@ -49,7 +46,6 @@ class Stage:
         key: What it works on: a dataset, or from training on a run.
         dataset: The dataset whose frames it reads.
         params: All knobs, with those of the run's recipe and the command line's overrides.
-        line: The line of params.yaml that `key` names.
         limit: Number of tracklets to stop after, or 0 for all.
         dry_run: Whether to print the plan only.
         trial: Name of the trial, or an empty string.
@@ -60,11 +56,21 @@ class Stage:
     key: str
     dataset: str
     params: "Params"
-    line: "Line" = None
     limit: int = 0
     dry_run: bool = False
     trial: str = ""
     overrides: tuple[str, ...] = ()
+
+    @property
+    def on_disk(self) -> "KinectParams":
+        """The line of params.yaml that says how the dataset is read."""
+        return self.params.on_disk(self.dataset)
+
+    @property
+    def line(self) -> "PretrainingParams | RunParams":
+        """The line of params.yaml that says what is trained and where it starts."""
+        lines = self.params.pretraining if self.name == "stage1" else self.params.runs
+        return lines[self.key]
 
     def out(self, path: Path) -> Path:
         """Return where to write what normally goes to `path`."""
@@ -91,15 +97,15 @@ class Stage:
 
 
 class Run(Protocol):
-    """What one run of a stage is going to do.
+    """What one run of a stage is going to do."""
 
-    Attributes:
-        output: The file or folder it publishes.
-        then: The stage to run next, or a command.
-    """
+    @property
+    def output(self) -> Path:
+        """The file or folder it publishes."""
 
-    output: Path
-    then: str
+    @property
+    def then(self) -> str:
+        """The stage to run next, or a command."""
 
     def is_done(self) -> bool:
         """Return whether what this run would publish is there already."""
@@ -124,27 +130,29 @@ def start(
     Raises:
         PipelineError: If the dataset or run is not enabled or a knob is unknown or out of range.
     """
-    from pipeline.params.config import PARAMS, load
+    from pipeline.params.config import load
 
     changes = tuple(overrides or ())
-    params, line, dataset, recipe = load(changes), None, key, PARAMS
-    section = graph.section(name)
-    if section:
-        line = _line(params, section, name, key)
-    if section not in (None, *ON_DISK):
-        dataset = line.train if name in ("stage1", "stage2") else line.test
-        recipe = Path(line.recipe)
-        params = load(changes, recipe)
+    params, dataset, recipe = load(changes), key, ""
+    if section := graph.section(name):
+        _check_enabled(params, section, key)
+    if section == "pretraining":
+        dataset, recipe = params.pretraining[key].train, params.pretraining[key].recipe
+    elif section == "runs":
+        line = params.runs[key]
+        dataset, recipe = line.train if name == "stage2" else line.test, line.recipe
+    if recipe:
+        params = load(changes, Path(recipe))
         console.say(f"knobs    {recipe}")
     trial = trial or (TRIAL if limit or changes else "")
-    return Stage(name, key, dataset, params, line, limit, dry_run, trial, changes)
+    return Stage(name, key, dataset, params, limit, dry_run, trial, changes)
 
 
-def _line(params: "Params", section: str, stage: str, key: str) -> Any:
-    """Return the line of params.yaml that a command names."""
-    lines: dict[str, Any] = getattr(params, section)
+def _check_enabled(params: "Params", section: str, key: str) -> None:
+    """Raise where params.yaml has no such line."""
+    lines = getattr(params, section)
     if key in lines:
-        return lines[key]
+        return
     if section == "datasets" and key in params.kinect:
         raise PipelineError(f"{key} holds skeletons alone. Run: dvc repro kinect@{key}")
     if section == "pretraining" and key in params.runs:
@@ -216,10 +224,10 @@ def run_stage(name: str, describe: Callable[..., Run]) -> None:
         inspect.Parameter(one, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for one, (kind, default) in (key | options | shared).items()
     ]
-    functools.update_wrapper(command, describe)
-    del command.__wrapped__
-    command.__signature__ = inspect.Signature(parameters)
+    command.__doc__ = describe.__doc__
     command.__annotations__ = {one.name: one.annotation for one in parameters}
+    # What inspect, and so Typer, takes in place of the one that is written above.
+    vars(command)["__signature__"] = inspect.Signature(parameters)
     cli.run(command)
 
 

@@ -55,10 +55,10 @@ class Conversion:
             PipelineError: If the format is unknown or holds pictures, or the folder is missing.
         """
         self._stage, self._allow_partial = stage, allow_partial
-        self._parser = find_parser(stage.line.format)
+        self._parser = find_parser(stage.on_disk.format)
         if not holds_skeletons(self._parser):
             raise PipelineError(
-                f"params.yaml: {stage.line.format} is a format of pictures. "
+                f"params.yaml: {stage.on_disk.format} is a format of pictures. "
                 f"Put the line of {stage.key} under datasets"
             )
         self._root = paths.dataset_root(stage.dataset)
@@ -73,7 +73,9 @@ class Conversion:
 
     def plan(self) -> None:
         """Print what would be read."""
-        console.say(f"would read {self._root} as {self._stage.line.format}, write {self.output}/")
+        console.say(
+            f"would read {self._root} as {self._stage.on_disk.format}, write {self.output}/"
+        )
 
     def make(self) -> str:
         """Read all recordings, then publish the index and the shards.
@@ -96,7 +98,7 @@ class Conversion:
         tracklets = _write_shards(parser, reading, work, described, stage.limit)
         with paths.write_atomic(self.index) as temporary:
             write_index(temporary, count(tracklets, reading), described, reading)
-            is_whole = stage.line.counts == "published" and not stage.limit
+            is_whole = stage.on_disk.counts == "published" and not stage.limit
             judge(
                 stage.dataset,
                 reading,

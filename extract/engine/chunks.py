@@ -8,7 +8,7 @@ which appears by a rename.
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,7 +57,7 @@ class ChunkStore:
         for number in numbers:
             self.path(number).unlink(missing_ok=True)
 
-    def publish(self, final: Path, metadata: Callable[[str], dict[str, object]]) -> int:
+    def publish(self, final: Path, metadata: Callable[[str], Mapping[str, object]]) -> int:
         """Join all chunks into `<split>-00000.parquet` and so on, and rename their folder.
 
         Args:
@@ -85,7 +85,7 @@ class ChunkStore:
 class _Writer:
     """Writes chunks one after the other, in row groups of 256 frames; no chunk crosses a file."""
 
-    def __init__(self, folder: Path, metadata: Callable[[str], dict[str, object]]) -> None:
+    def __init__(self, folder: Path, metadata: Callable[[str], Mapping[str, object]]) -> None:
         self._folder, self._metadata = folder, metadata
         self._numbers: Counter[str] = Counter()
         self._file: pq.ParquetWriter | None = None

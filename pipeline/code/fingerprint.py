@@ -1,9 +1,8 @@
 """What tells whether something made earlier is what would be made now.
 
 A fingerprint is of all that decides a result: knobs, inputs, code. It names the folder of
-unfinished work, and when the work is published it is noted in `work/done/`. It
-does not stand in what is published: code that changed and still gives the same bytes makes nothing
-after it again.
+unfinished work, and is noted in `work/done/` when the work is published. It does not stand in what
+is published: code that changed and still gives the same bytes makes nothing after it again.
 """
 
 import hashlib

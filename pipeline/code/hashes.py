@@ -53,7 +53,7 @@ def _roots(stage: str, key: str, params: "Params") -> tuple[tuple[str, ...], tup
         # Fitted weights are kept in git: a change of the renderer alone does not fit them anew.
         return (), _weights(key), ""
     if stage in ("index", "kinect"):
-        line = getattr(params, graph.section(stage) or "")[key]
+        line = params.on_disk(key)
         case = getattr(line, "case", None)
         return (module, f"extract.datasets.{line.format}"), (), str(case)
     if stage in ("pose2d", "pose3d"):
@@ -68,8 +68,7 @@ def _roots(stage: str, key: str, params: "Params") -> tuple[tuple[str, ...], tup
         # The model's own file says what it is made of.
         return (module,), (conf / "model" / f"{params.runs[key].model}.yaml",), ""
     if stage == "score":
-        test = params.runs[key].test
-        line = params.datasets.get(test) or params.kinect[test]
+        line = params.on_disk(params.runs[key].test)
         return (module, f"extract.datasets.{line.format}"), (), ""
     return (module,), (), ""
 
@@ -170,8 +169,8 @@ def stripped(tree: ast.Module) -> ast.Module:
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         )
         if can_have and ast.get_docstring(node, clean=False) is not None:
-            body = body[1:]
-        node.body = [one for one in body if not _is_for_types(one)] or [ast.Pass()]
+            del body[0]
+        body[:] = [one for one in body if not _is_for_types(one)] or [ast.Pass()]
     return tree
 
 

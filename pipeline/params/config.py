@@ -7,7 +7,7 @@ over it but the overrides of a command line.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -77,8 +77,11 @@ class Params(BaseModel, extra="forbid", frozen=True):
         on_disk = [*self.datasets, *self.kinect]
         if twice := self.datasets.keys() & self.kinect.keys():
             raise ValueError(f"{min(twice)} stands under datasets and under kinect")
-        lines = {f"pretraining.{name}": line for name, line in self.pretraining.items()}
-        lines |= {f"runs.{name}": line for name, line in self.runs.items()}
+        lines: dict[str, PretrainingParams | RunParams] = {
+            f"{section}.{name}": line
+            for section in ("pretraining", "runs")
+            for name, line in getattr(self, section).items()
+        }
         for name, line in lines.items():
             for key in ("train", "test"):
                 dataset = getattr(line, key, line.train)
@@ -88,6 +91,10 @@ class Params(BaseModel, extra="forbid", frozen=True):
                         f"line under datasets. {did_you_mean(dataset, on_disk)}"
                     )
         return self
+
+    def on_disk(self, dataset: str) -> KinectParams:
+        """Return the line of a dataset, be it of pictures or of skeletons alone."""
+        return self.datasets.get(dataset) or self.kinect[dataset]
 
     def encoder_of(self, run: str) -> str | None:
         """Return the visual encoder of a run: the one it names, or that of what it starts from."""
@@ -177,7 +184,7 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _with_overrides(knobs: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+def _with_overrides(knobs: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     if not overrides:
         return knobs
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -118,15 +118,16 @@ def _bytes(table: pa.Table) -> int:
 def _joined(plan: "Plan", split: str, skip: int, readers: ThreadPoolExecutor) -> Iterator[pa.Table]:
     """Yield the frames of one tracklet after another, without the first `skip`."""
     expected = [(name, length) for s, name, length in plan.tracklets if s == split]
-    streams = [
-        by_tracklet(sorted(plan.poses[name].glob(f"{split}-*.parquet")))
-        for name in ("pose2d", "pose3d")
-    ]
+    streams = {
+        stage: by_tracklet(sorted(plan.poses[stage].glob(f"{split}-*.parquet")))
+        for stage in ("pose2d", "pose3d")
+    }
     truth = TrueJoints(plan.truth) if plan.truth else None
     for i, (name, length) in enumerate(expected):
-        pose2d, pose3d = (next(stream, None) for stream in streams)
-        for stage, table in (("pose2d", pose2d), ("pose3d", pose3d)):
-            _check_same(plan, stage, table, name, length)
+        pose2d, pose3d = (
+            _same(plan, stage, next(stream, None), name, length)
+            for stage, stream in streams.items()
+        )
         if i >= skip:
             if truth:
                 pose3d = pose3d.set_column(
@@ -153,13 +154,15 @@ def by_tracklet(files: Iterable[Path]) -> Iterator[pa.Table]:
         yield pa.concat_tables(parts)
 
 
-def _check_same(plan: "Plan", stage: str, table: pa.Table | None, name: str, length: int) -> None:
+def _same(plan: "Plan", stage: str, table: pa.Table | None, name: str, length: int) -> pa.Table:
+    """Return the next tracklet of a stage, which must be the next of the index."""
     found = ("nothing", 0) if table is None else (table["tracklet"][0].as_py(), len(table))
-    if found != (name, length):
+    if table is None or found != (name, length):
         raise PipelineError(
             f"{plan.poses[stage]}: expected {length} frames of tracklet {name} as in the "
             f"index, found {found[1]} of {found[0]}. Run: dvc repro -f {stage}@{plan.dataset}"
         )
+    return table
 
 
 def _with_frames(

@@ -49,7 +49,7 @@ def index(tmp_path: Path) -> Callable[..., dict]:
                 "index": params.index.model_copy(update={"trial": trial}),
             }
         )
-        stage = Stage("index", "toy", "toy", params, dataset, options.pop("limit", 0))
+        stage = Stage("index", "toy", "toy", params, options.pop("limit", 0))
         out = tmp_path / "toy.parquet"
         out.unlink(missing_ok=True)
         counted, missing = build_index(stage, root, out, **options)

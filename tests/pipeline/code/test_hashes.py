@@ -35,7 +35,7 @@ def changes(copy, monkeypatch):
     params = config.load(MORE, path=ROOT / "params.yaml")
     monkeypatch.setattr(paths, "ROOT", copy)
 
-    def found():
+    def now():
         for cached in (hashes.modules, hashes._tree, hashes._hashed):
             cached.cache_clear()
         return {
@@ -44,7 +44,7 @@ def changes(copy, monkeypatch):
             for key, digest in (made.items() if isinstance(made, dict) else [("", made)])
         }
 
-    before = found()
+    before = now()
 
     def change(name, old="", new="", more=""):
         file = copy / name
@@ -53,7 +53,7 @@ def changes(copy, monkeypatch):
             assert old in text, name
         file.write_text((text or "").replace(old, new, 1) + more)
         try:
-            return {name for name, digest in found().items() if digest != before[name]}
+            return {name for name, digest in now().items() if digest != before[name]}
         finally:
             if text is None:
                 file.unlink()

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline import doctor
+from pipeline.errors import PipelineError
+from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    text = (ROOT / "params.yaml").read_text()
+    kinect = "kinect: {biwi: {format: biwi, source: data/raw/biwi, counts: none}}"
+    (tmp_path / "params.yaml").write_text(text.replace("kinect: {}", kinect))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REID_DATA_ROOT", raising=False)
+
+
+def data(dataset=None):
+    return {check.name: check for check in doctor._data(dataset)}
+
+
+def test_what_is_not_on_disk_comes_with_the_command_that_mends_it():
+    found = data()
+    assert not any(check.ok for check in found.values())
+    assert found["dataset walkers"].fix == "dvc repro walkers"
+    assert found["dataset biwi"].fix == "put it into data/raw/biwi: docs/datasets.md"
+    assert found["weights walkers_pose"].fix == "dvc repro weights@walkers_pose"
+
+
+def test_frames_of_a_dataset_of_pictures_are_decoded():
+    frame = Path("data/raw/walkers/a/0001.jpg")
+    frame.parent.mkdir(parents=True)
+    Path("data/raw/biwi").mkdir()
+    cv2.imwrite(str(frame), np.zeros((8, 4, 3), np.uint8))
+    found = data()
+    assert found["frames of walkers"].ok
+    assert found["dataset biwi"].ok
+    assert "frames of biwi" not in found
+    frame.write_bytes(b"no picture")
+    assert data("walkers")["frames of walkers"].seen == f"{frame} does not decode"
+
+
+def test_a_check_that_breaks_is_named_and_the_others_go_on(monkeypatch):
+    def broken(dataset):
+        raise PipelineError("no knobs")
+        yield
+
+    def none():
+        yield from ()
+
+    monkeypatch.setattr(doctor, "_data", broken)
+    for name in ("_packages", "_opencv", "_openmmlab", "_device", "_git_and_dvc", "_disk"):
+        monkeypatch.setattr(doctor, name, none)
+    assert [(check.name, check.seen) for check in doctor.checks()][-1] == ("data", "no knobs")

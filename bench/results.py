@@ -188,7 +188,7 @@ class Clone:
             changes = [f"--set-param={override}" for override in overrides(cell)]
             self._call("dvc", "exp", "run", "--name", name, *changes, TARGET)
         _call(["git", "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}"])
-        metrics = json.loads(self._call("git", "show", f"{ref}:reports/walkers/metrics.json"))
+        metrics = json.loads(self._call("git", "show", f"{ref}:reports/walkers/scores.json"))
         world, variant, seed = cell
         found = {key(cell): metrics}
         # Colours are averaged over the frames of a clip, so those of longer clips differ a little.

@@ -15,7 +15,7 @@ def main() -> None:
     rows = []
     runs = load().runs
     for name in runs:
-        file = paths.report_dir(name) / "metrics.json"
+        file = paths.report_dir(name) / "scores.json"
         if not file.exists():
             console.warn(f"{file} is missing. Run: dvc repro score@{name}")
             continue

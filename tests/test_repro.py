@@ -89,7 +89,7 @@ def project(tmp_path_factory):
 
 @pytest.mark.slow
 def test_everything_is_built_from_a_fresh_clone(project):
-    metrics = json.loads((project / "reports/walkers/metrics.json").read_text())
+    metrics = json.loads((project / "reports/walkers/scores.json").read_text())
     assert metrics["queries_scored"] > 0
     assert 0 < metrics["mAP"] <= 1
     assert set(metrics["baselines"]) == {"random", "untrained", "colour"}
@@ -167,7 +167,7 @@ def test_the_commands_of_the_page_about_runs_work(project):
             assert "  settings: {} " in text
             recipe.write_text(text.replace("settings: {}", system))
         if line.startswith("python -m evaluate.score"):
-            assert (project / "work/try/short/reports/walkers/metrics.json").is_file()
+            assert (project / "work/try/short/reports/walkers/scores.json").is_file()
     stages = ("stage2", "embed", "score", "report")
     repro, recipe_changed, system_changed = (
         stages_run(text) for line, text in said.items() if line.startswith(("dvc repro", "dvc exp"))

@@ -25,7 +25,7 @@ def stage1(stage: Stage) -> "Training":
     from train.run.compose import compose
     from train.run.processes import choose_device
     from train.run.setup import (
-        build_dataset,
+        fit_sampler,
         report_dir,
         shard_files,
         shards_of,
@@ -45,6 +45,7 @@ def stage1(stage: Stage) -> "Training":
     }
     shards = shard_files(stage)
     use_joints(config)
+    identities = fit_sampler(stage, config)
     before = _alone(stage, config, alone, shards)
     inputs = (*shards, *take_start(stage, config))
     if before:
@@ -57,7 +58,7 @@ def stage1(stage: Stage) -> "Training":
         # Features are kept of the frames as they are, so nothing may change them.
         config["train_dataloader"]["dataset"]["transforms"] = []
     elif not weights:
-        config["model"]["classes"] = len(build_dataset(config).pids)
+        config["model"]["classes"] = identities
     return Training(
         stage,
         config,

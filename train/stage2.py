@@ -24,7 +24,7 @@ def stage2(stage: Stage) -> "Training":
     from train.run.compose import compose
     from train.run.processes import choose_device
     from train.run.setup import (
-        build_dataset,
+        fit_sampler,
         report_dir,
         shard_files,
         shards_of,
@@ -41,7 +41,7 @@ def stage2(stage: Stage) -> "Training":
     inputs = (*shard_files(stage), *take_start(stage, config))
     use_joints(config)
     _check_guide(stage, config)
-    config["model"]["classes"] = len(build_dataset(config).pids)
+    config["model"]["classes"] = fit_sampler(stage, config)
     if knobs.ema:
         hook = {"type": "train.run.averaging.AverageHook", "decay": knobs.ema}
         config["custom_hooks"].append(hook)

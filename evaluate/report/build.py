@@ -22,7 +22,7 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
 
     Args:
         stage: The command.
-        metrics: What metrics.json holds.
+        metrics: What scores.json holds.
         shards: The dataset's shards.
         folder: Where scores and curves lie.
         pictures: Folder of the ranked lists, made anew.
@@ -97,7 +97,7 @@ class Report:
 
 
 def _metrics(stage: Stage, folder: Path) -> dict:
-    file = folder / "metrics.json"
+    file = folder / "scores.json"
     try:
         return json.loads(file.read_text())
     except FileNotFoundError:

@@ -45,7 +45,7 @@ class Scoring:
         self._baselines = stage.read(paths.baselines_file(stage.key)) if is_own else None
         self.output = out or stage.out(paths.report_dir(stage.key))
         has_report = stage.dataset in stage.params.datasets
-        self.then = "report" if has_report else f"open {self.output / 'metrics.json'}"
+        self.then = "report" if has_report else f"open {self.output / 'scores.json'}"
 
     def is_done(self) -> bool:
         """Return False: scoring takes seconds."""
@@ -87,7 +87,7 @@ def score_any(
     metrics = score_tables(load(overrides), tables, folder, None, distances, limit)
     show(metrics)
     scored = f"{metrics['queries_scored']:,} queries scored"
-    console.summary(folder, scored, f"open {folder / 'metrics.json'}")
+    console.summary(folder, scored, f"open {folder / 'scores.json'}")
 
 
 def score_tables(
@@ -111,7 +111,7 @@ def score_tables(
         baselines: A table of other features to score with the same code, if it exists.
 
     Returns:
-        What metrics.json holds.
+        What scores.json holds.
 
     Raises:
         PipelineError: If a table is not as it must be, or nothing can be scored.
@@ -155,6 +155,16 @@ def find_rules(params: "Params", index: Path | None) -> "Rules":
         is_official=ranked == official["gallery_includes_queries"],
         both_ways=official["both_ways"],
     )
+
+
+def headline(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what is compared between experiments: little enough for a line on a terminal."""
+    found = {key: metrics[key] for key in ("mAP", "rank1", "rank5", "rank10", "mINP")}
+    if again := metrics.get("reranked"):
+        found |= {"reranked_mAP": again["mAP"], "reranked_rank1": again["rank1"]}
+    if verified := metrics.get("verification"):
+        found["EER"] = verified["EER"]
+    return found
 
 
 def show(metrics: dict[str, Any]) -> None:
@@ -213,7 +223,13 @@ def _write(folder: Path, metrics: dict[str, Any], results: "list[Scored]") -> No
         for i in range(len(curves["cmc"]))
     ]
     pairs = [{"trial": result.trial} | pair for result in results for pair in result.pairs]
-    files = {"metrics": metrics, "cmc": cmc, "roc": mean_roc(results), "camera_pairs": pairs}
+    files = {
+        "metrics": headline(metrics),
+        "scores": metrics,
+        "cmc": cmc,
+        "roc": mean_roc(results),
+        "camera_pairs": pairs,
+    }
     for name, content in files.items():
         with paths.write_atomic(folder / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")

@@ -28,7 +28,7 @@ class Scored:
 
     Attributes:
         trial: Number of the random split.
-        metrics: What metrics.json says about it.
+        metrics: What scores.json says about it.
         curves: CMC curves by name: `cmc`, and `reranked` where that was asked for.
         roc: TPR by FPR.
         pairs: A row per pair of cameras.

@@ -46,7 +46,7 @@ def scored(tmp_path, monkeypatch):
         make("stage2", name)
         make("embed", name)
         make("score", name)
-        return json.loads((tmp_path / f"reports/{name}/metrics.json").read_text())
+        return json.loads((tmp_path / f"reports/{name}/scores.json").read_text())
 
     return run
 

@@ -152,6 +152,23 @@ def test_a_trial_leaves_the_published_weights_alone(project):
     assert not (project / OUTPUT).exists()
 
 
+def test_a_trial_of_few_tracklets_trains_on_fewer_people(project):
+    train("stage1.identities=3", limit=1)
+    assert (project / "work/try/trial" / OUTPUT).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet10", r"timm knows no resnet10\. Did you mean resnet10t\?"),
+        ("res net", "timm knows no"),
+    ],
+)
+def test_a_dry_run_refuses_an_encoder_that_timm_does_not_know(project, name, message):
+    with pytest.raises(PipelineError, match=message):
+        train(f"overrides.stage1={{model:{{visual:{{name:'{name}'}}}}}}", dry_run=True)
+
+
 def test_a_batch_of_more_identities_than_there_are_names_the_knob(project):
     with pytest.raises(PipelineError, match=r"takes 8 identities.*stage1\.identities"):
         train("stage1.identities=8")

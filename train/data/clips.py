@@ -50,11 +50,11 @@ class _Tracklets(Dataset[Item]):
         self.shards = Shards(Path(root))
         table = self.shards.tracklets
         table = table[table["split"].isin(splits)].reset_index(drop=True)
-        self.table = table[:limit] if limit else table
+        self.table = _first(table, limit, splits)
         if with_frames and not self.shards.has_frames:
             raise PipelineError(
-                f"{root} holds skeletons without frames. Set stage2.descriptor=skeleton and "
-                "stage2.use_stage1=false, as the recipe kinect does"
+                f"{root} holds skeletons without frames. Give the run model: skeleton, "
+                "encoder: none"
             )
         self.clip_frames = clip_frames
         self.height, self.width = image_size
@@ -129,6 +129,15 @@ class _Tracklets(Dataset[Item]):
             "mask": torch.zeros(self.clip_frames, dtype=torch.bool),
             "camids": torch.tensor(camid),
         }
+
+
+def _first(table: "pd.DataFrame", limit: int, splits: Sequence[str]) -> "pd.DataFrame":
+    """Return the first tracklets; of those to train on whole persons, and at least two."""
+    if not limit or list(splits) != ["train"]:
+        return table[:limit] if limit else table
+    pids = table["pid"].to_numpy()
+    kept = np.unique(np.append(pids[:limit], _people(table)[:2]))
+    return table[np.isin(pids, kept)].reset_index(drop=True)
 
 
 def _people(table: "pd.DataFrame") -> np.ndarray:

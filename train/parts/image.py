@@ -8,10 +8,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, did_you_mean
 from train.registry import MODELS
 from train.weights.pretrained import load_visual
 from train.weights.renaming import TIMM_CNN, TIMM_VIT, Rule
+
+
+def _create(name: str, weights: str | None, **arch: Any) -> Any:
+    """Build a model of timm.
+
+    Raises:
+        PipelineError: If timm does not know the name.
+    """
+    if not timm.is_model(name.split(".")[0]):
+        raise PipelineError(f"timm knows no {name}. {did_you_mean(name, timm.list_models())[:200]}")
+    return timm.create_model(name, pretrained=weights == "hub", **arch)
 
 
 class VisualEncoder(nn.Module):
@@ -105,9 +116,7 @@ class VitEncoder(VisualEncoder):
             checkpointing: Keep no activations of the blocks in training, compute them again.
             arch: Passed on to timm, as `depth=6`.
         """
-        vit = timm.create_model(
-            name, pretrained=weights == "hub", img_size=tuple(size), num_classes=0, **arch
-        )
+        vit = _create(name, weights, img_size=tuple(size), num_classes=0, **arch)
         super().__init__(vit.embed_dim, out_dim, size, weights)
         self.vit, self.is_checkpointing = vit, checkpointing
         self.cameras = nn.Embedding(cameras, vit.embed_dim) if cameras else None
@@ -175,9 +184,7 @@ class CnnEncoder(VisualEncoder):
             weights: As in `VisualEncoder`.
             arch: Passed on to timm, as `output_stride=16`.
         """
-        cnn = timm.create_model(
-            name, pretrained=weights == "hub", num_classes=0, global_pool="", **arch
-        )
+        cnn = _create(name, weights, num_classes=0, global_pool="", **arch)
         super().__init__(cnn.num_features, out_dim, size, weights)
         # Frames are decoded pixel by pixel; convolutions that take them so need a quarter less.
         self.cnn = cnn.to(memory_format=torch.channels_last)

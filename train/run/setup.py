@@ -124,6 +124,15 @@ def _check_published(stage: Stage, config: Config, start: Path, about: Config) -
         )
 
 
+def fit_sampler(stage: Stage, config: Config) -> int:
+    """Return the number of training identities; a trial of a few draws batches of fewer."""
+    identities = len(build_dataset(config).pids)
+    sampler = config["train_dataloader"]["sampler"]
+    if stage.limit:
+        sampler["identities"] = min(sampler["identities"], identities)
+    return identities
+
+
 def build_dataset(config: Config) -> Any:
     """Build the training data of a configuration."""
     return DATASETS.build(dict(config["train_dataloader"]["dataset"]))

@@ -22,6 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
 from pipeline.stage import Stage
+from train.registry import MODELS
 from train.run.finite import check_weights
 from train.run.hooks import latest_checkpoint, result
 from train.run.processes import runner_settings, world
@@ -78,8 +79,9 @@ class Training:
         return is_done(self.fingerprint, self.output, self.report, self.curve)
 
     def plan(self) -> None:
-        """Print what would be done."""
+        """Print what would be done; what could not be built is refused here already."""
         dataset = build_dataset(self.config)
+        model = MODELS.build(json.loads(json.dumps(self.config["model"])))
         checkpoint = latest_checkpoint(self.work)
         epochs = self.config["train_cfg"]["max_epochs"]
         done = int(checkpoint.stem.removeprefix("epoch_")) if checkpoint else 0
@@ -88,6 +90,7 @@ class Training:
             ("identities", len(dataset.pids)),
             ("epochs", epochs),
             ("epochs done", epochs if self.is_done() else done),
+            ("parameters", f"{count(model) / 1e6:.2f} million"),
             ("device", "cuda" if torch.cuda.is_available() else "cpu"),
             ("weights", self.output),
         ]

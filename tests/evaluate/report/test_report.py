@@ -64,7 +64,7 @@ def words(markup: str) -> str:
 
 def test_the_page_holds_the_numbers_of_the_scores(scored):
     make("report", "fake")
-    metrics = json.loads(Path("reports/fake/metrics.json").read_text())
+    metrics = json.loads(Path("reports/fake/scores.json").read_text())
     said = words(text())
     assert metrics["protocol"] in said
     for found in (metrics, metrics["reranked"], metrics["baselines"]["random"]):
@@ -105,7 +105,7 @@ def test_every_query_worth_seeing_has_a_picture_on_disk_and_on_the_page(scored):
 def test_scores_by_camera_average_to_the_whole(scored):
     make("report", "fake")
     cameras = json.loads(Path("reports/fake/cameras.json").read_text())
-    metrics = json.loads(Path("reports/fake/metrics.json").read_text())
+    metrics = json.loads(Path("reports/fake/scores.json").read_text())
     assert [row["camera"] for row in cameras] == ["camera 0", "camera 1"]
     weights = [row["queries"] for row in cameras]
     for key in ("mAP", "rank1"):
@@ -175,8 +175,8 @@ def test_the_same_scores_give_the_same_page(scored):
 
 
 def test_without_scores_the_command_says_what_to_run(scored):
-    Path("reports/fake/metrics.json").unlink()
-    with pytest.raises(PipelineError, match=r"metrics.json is missing. Run: dvc repro score@fake"):
+    Path("reports/fake/scores.json").unlink()
+    with pytest.raises(PipelineError, match=r"scores.json is missing. Run: dvc repro score@fake"):
         make("report", "fake", quiet=False)
 
 

@@ -196,7 +196,7 @@ def test_official_rules_come_with_the_index(
 
 def test_reports_hold_what_their_readers_need(tmp_path: Path, score: Callable) -> None:
     metrics = score(table(small_rows()))
-    assert json.loads((tmp_path / "report/metrics.json").read_text())["mAP"] == pytest.approx(
+    assert json.loads((tmp_path / "report/scores.json").read_text())["mAP"] == pytest.approx(
         metrics["mAP"], abs=1e-6
     )
     cmc = json.loads((tmp_path / "report/cmc.json").read_text())
@@ -344,7 +344,7 @@ def test_the_command_scores_any_table(tmp_path: Path, command: Callable) -> None
     assert done.returncode == 0, done.stderr
     assert "re-ranked" in done.stdout
     assert "4 queries scored" in done.stdout
-    assert (tmp_path / "report" / "metrics.json").exists()
+    assert (tmp_path / "report" / "scores.json").exists()
 
 
 def test_the_command_without_a_table_or_run_says_what_to_name(command: Callable) -> None:

@@ -68,6 +68,14 @@ def test_holding_out_everybody_is_refused(folder, held_out):
         train_set(folder(), held_out=held_out)
 
 
+@pytest.mark.parametrize(("limit", "pids"), [(1, [3, 7]), (3, [3, 7]), (5, [3, 7, 30])])
+def test_a_limit_takes_whole_persons_to_train_on_and_at_least_two(folder, limit, pids):
+    data = train_set(folder(), limit=limit)
+    assert data.pids == pids
+    assert data.table["pid"].tolist() == sorted(pids * 2)
+    assert len(embedded_set(folder(), limit=1).table) == 1
+
+
 def test_a_stranger_is_nobody_to_learn_or_to_hold_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = rows({"train": [0, 3, 7], "query": [4], "gallery": [4, 0]})

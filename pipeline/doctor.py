@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline import console, paths
 from pipeline.cli import run
 from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.params.config import Params
 
 INSTALL = "python -m pip install -r requirements.txt"
 INSTALL_OPENMMLAB = "python -m pip install --no-deps -r requirements-openmmlab.txt"
@@ -117,24 +120,58 @@ def _disk() -> Iterator[Check]:
 
 
 def _data(dataset: str | None) -> Iterator[Check]:
+    """Look for what DVC will ask for: datasets, sources, weights, what runs start from."""
     from pipeline.params.config import load
 
     params = load()
-    for name in params.datasets | params.kinect:
+    for name, line in (params.datasets | params.kinect).items():
         if dataset in (None, name):
             root = paths.dataset_root(name)
-            fix = (
-                "dvc repro walkers"
-                if name == "walkers"
-                else f"put it into {root}: docs/datasets.md"
-            )
-            yield Check(f"dataset {name}", root.is_dir(), str(root), fix)
+            yield Check(f"dataset {name}", root.is_dir(), str(root), _how_to_get(name, root))
+            source = Path(line.source)
+            if root.is_dir() and not source.exists():
+                yield Check(f"source of {name}", False, f"{source} is not there", _link(name, root))
             if root.is_dir() and name in params.datasets:
                 yield _decode(name, root)
-    for name in params.weights:
+    for name, needed_by in _weights_needed(params, dataset).items():
         folder = paths.weights_dir(name)
         there = folder.is_dir() and any(folder.iterdir())
-        yield Check(f"weights {name}", there, str(folder), f"dvc repro weights@{name}")
+        fix = f"dvc repro weights@{name}"
+        if name not in params.weights:
+            fix = f"add {name} under weights in params.yaml, then: {fix}"
+        yield Check(f"weights {name}", there, f"{folder}, for {needed_by}", fix)
+    for name, line in (params.pretraining | params.runs).items():
+        start = Path(line.start)
+        is_made = start.parts[0] == "models" or start.parent == Path("data/weights")
+        if not is_made and dataset in (None, line.train):
+            fix = f"put it there, or change start of {name} in params.yaml"
+            yield Check(f"start of {name}", start.exists(), str(start), fix)
+
+
+def _how_to_get(name: str, root: Path) -> str:
+    return "dvc repro walkers" if name == "walkers" else f"put it into {root}: docs/datasets.md"
+
+
+def _link(name: str, root: Path) -> str:
+    """Return how DVC finds a dataset that lies elsewhere: it looks at paths, not at variables."""
+    own = Path("data/raw") / name
+    if root.resolve() != own.resolve():
+        return f"ln -s {root} {own}"
+    return f"see the layout in docs/datasets.md, or change source of {name} in params.yaml"
+
+
+def _weights_needed(params: "Params", dataset: str | None) -> dict[str, str]:
+    """Return the weights that enabled lines name, and the first that does."""
+    needed: dict[str, str] = {}
+    for name, line in params.datasets.items():
+        if dataset in (None, name):
+            for model in (line.pose2d, line.pose3d):
+                needed.setdefault(model, f"dataset {name}")
+    for name, line in (params.pretraining | params.runs).items():
+        start = Path(line.start)
+        if start.parent == Path("data/weights") and dataset in (None, line.train):
+            needed.setdefault(start.name, f"run {name}")
+    return needed
 
 
 def _decode(dataset: str, root: Path) -> Check:

@@ -55,3 +55,24 @@ def test_a_check_that_breaks_is_named_and_the_others_go_on(monkeypatch):
     for name in ("_packages", "_opencv", "_openmmlab", "_device", "_git_and_dvc", "_disk"):
         monkeypatch.setattr(doctor, name, none)
     assert [(check.name, check.seen) for check in doctor.checks()][-1] == ("data", "no knobs")
+
+
+def test_weights_that_a_line_names_are_asked_for_whether_listed_or_not():
+    text = Path("params.yaml").read_text()
+    text = text.replace("pose2d: walkers_pose, pose3d", "pose2d: rtmpose_t, pose3d", 1)
+    text = text.replace("start: conf/encoder/conv_stem.yaml", "start: data/weights/clip_vit_b16")
+    Path("params.yaml").write_text(text)
+    found = data()
+    assert found["weights rtmpose_t"].fix.startswith("add rtmpose_t under weights in params.yaml")
+    assert found["weights clip_vit_b16"].seen == "data/weights/clip_vit_b16, for run walkers"
+
+
+def test_a_dataset_elsewhere_is_linked_where_dvc_looks(monkeypatch, tmp_path):
+    (tmp_path / "disk/biwi").mkdir(parents=True)
+    monkeypatch.setenv("REID_DATA_ROOT", str(tmp_path / "disk"))
+    found = data()
+    assert found["dataset biwi"].ok
+    assert found["source of biwi"].fix == f"ln -s {tmp_path}/disk/biwi data/raw/biwi"
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/biwi").symlink_to(tmp_path / "disk/biwi")
+    assert "source of biwi" not in data()

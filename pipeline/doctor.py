@@ -140,7 +140,7 @@ def _data(dataset: str | None) -> Iterator[Check]:
         if name not in params.weights:
             fix = f"add {name} under weights in params.yaml, then: {fix}"
         yield Check(f"weights {name}", there, f"{folder}, for {needed_by}", fix)
-    for name, line in (params.pretraining | params.runs).items():
+    for name, line in (*params.pretraining.items(), *params.runs.items()):
         start = Path(line.start)
         is_made = start.parts[0] == "models" or start.parent == Path("data/weights")
         if not is_made and dataset in (None, line.train):
@@ -167,7 +167,7 @@ def _weights_needed(params: "Params", dataset: str | None) -> dict[str, str]:
         if dataset in (None, name):
             for model in (line.pose2d, line.pose3d):
                 needed.setdefault(model, f"dataset {name}")
-    for name, line in (params.pretraining | params.runs).items():
+    for name, line in (*params.pretraining.items(), *params.runs.items()):
         start = Path(line.start)
         if start.parent == Path("data/weights") and dataset in (None, line.train):
             needed.setdefault(start.name, f"run {name}")

@@ -66,17 +66,16 @@ def person_numbers(
     >>> person_numbers(["0", "7", "12"], "")
     {'0': 1, '7': 8, '12': 13}
     >>> person_numbers(["0.0", "eve", "adam"], "", [DISTRACTOR])
-    {'adam': 1, 'eve': 2, '0.0': 0}
+    {'0.0': 0, 'adam': 1, 'eve': 2}
     """
     found = {name: number_in(name) for name in sorted(set(names), key=natural)}
     _check(found, where, nobody)
-    people = {name: number for name, number in found.items() if number not in nobody}
-    if None in people.values():
-        numbers = {name: i for i, name in enumerate(people, 1)}
-    else:
-        first = max(0, 1 - min(people.values(), default=1))
-        numbers = {name: number + first for name, number in people.items()}
-    return found | numbers
+    people = [name for name, number in found.items() if number not in nobody]
+    whole = {name: number for name, number in found.items() if number is not None}
+    first = max(0, 1 - min((whole[name] for name in people if name in whole), default=1))
+    if all(name in whole for name in people):
+        return whole | {name: whole[name] + first for name in people}
+    return whole | {name: i for i, name in enumerate(people, 1)}
 
 
 def refuse_two_spellings(names: Iterable[str], where: object) -> None:

@@ -113,7 +113,7 @@ def _decode_jpeg(jpeg: bytes, shrink: int, into: np.ndarray | None) -> np.ndarra
         return None
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
-        height, width = -(-height // shrink), -(-width // shrink)
+        height, width = -(-int(height) // shrink), -(-int(width) // shrink)
         buffer = into if into is not None and into.shape == (height, width, 3) else None
         image = simplejpeg.decode_jpeg(
             jpeg, min_height=height, min_width=width, buffer=buffer, strict=False

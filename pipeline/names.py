@@ -70,13 +70,15 @@ def person_numbers(
     """
     found = {name: number_in(name) for name in sorted(set(names), key=natural)}
     _check(found, where, nobody)
-    people = {name: number for name, number in found.items() if number not in nobody}
-    if None in people.values():
-        numbers = {name: i for i, name in enumerate(people, 1)}
+    known = {name: number for name, number in found.items() if number is not None}
+    others = {name: number for name, number in known.items() if number in nobody}
+    people = [name for name in found if name not in others]
+    if known.keys() >= set(people):
+        first = max(0, 1 - min((known[name] for name in people), default=1))
+        numbers = others | {name: known[name] + first for name in people}
     else:
-        first = max(0, 1 - min(people.values(), default=1))
-        numbers = {name: number + first for name, number in people.items()}
-    return found | numbers
+        numbers = others | {name: i for i, name in enumerate(people, 1)}
+    return {name: numbers[name] for name in found}
 
 
 def refuse_two_spellings(names: Iterable[str], where: object) -> None:

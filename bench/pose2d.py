@@ -10,7 +10,7 @@ and warm. The opponent is `MMPoseInferencer` as its manual calls it, then with i
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -78,7 +78,7 @@ def random_weights(config: str) -> Callable[[Path], None]:
 
 
 @contextmanager
-def project(frames: int) -> Iterator[Stage]:
+def project(frames: int) -> Generator[Stage]:
     """Make a project folder with rendered frames of 128 x 256 pixels, and work in it."""
     from pipeline.params.config import load
 
@@ -128,7 +128,7 @@ def _make_frames(count: int) -> None:
 
 
 @contextmanager
-def warm(stage: Stage, plan: Callable[[Stage], Any]) -> Iterator[Callable[[], float]]:
+def warm(stage: Stage, plan: Callable[[Stage], Any]) -> Generator[Callable[[], float]]:
     """Start workers with the model of a stage; yields a function that runs the stage once.
 
     It returns frames per second from the first file read to the last one written.
@@ -183,7 +183,7 @@ def stock(config: Path) -> Callable[[bool, int], float]:
 
 
 @contextmanager
-def bare_forward(config: Path) -> Iterator[Callable[[], float]]:
+def bare_forward(config: Path) -> Generator[Callable[[], float]]:
     """Load the network alone in a process per core; yields a function to frames per second."""
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(cores, get_context("spawn")) as pool:

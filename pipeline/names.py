@@ -66,16 +66,19 @@ def person_numbers(
     >>> person_numbers(["0", "7", "12"], "")
     {'0': 1, '7': 8, '12': 13}
     >>> person_numbers(["0.0", "eve", "adam"], "", [DISTRACTOR])
-    {'0.0': 0, 'adam': 1, 'eve': 2}
+    {'adam': 1, 'eve': 2, '0.0': 0}
     """
     found = {name: number_in(name) for name in sorted(set(names), key=natural)}
     _check(found, where, nobody)
-    people = [name for name, number in found.items() if number not in nobody]
-    whole = {name: number for name, number in found.items() if number is not None}
-    first = max(0, 1 - min((whole[name] for name in people if name in whole), default=1))
-    if all(name in whole for name in people):
-        return whole | {name: whole[name] + first for name in people}
-    return whole | {name: i for i, name in enumerate(people, 1)}
+    known = {name: number for name, number in found.items() if number is not None}
+    others = {name: number for name, number in known.items() if number in nobody}
+    people = [name for name in found if name not in others]
+    if known.keys() >= set(people):
+        first = max(0, 1 - min((known[name] for name in people), default=1))
+        numbers = others | {name: known[name] + first for name in people}
+    else:
+        numbers = others | {name: i for i, name in enumerate(people, 1)}
+    return {name: numbers[name] for name in found}
 
 
 def refuse_two_spellings(names: Iterable[str], where: object) -> None:

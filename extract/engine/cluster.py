@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -70,7 +70,7 @@ class Chunk:
 
 
 @contextmanager
-def connect(runtime: "RuntimeParams") -> Iterator[Client]:
+def connect(runtime: "RuntimeParams") -> Generator[Client]:
     """Connect to `runtime.scheduler`, or start one worker process per GPU or per share of cores.
 
     Raises:
@@ -143,7 +143,7 @@ def _make(plugin: str, chunk: Chunk) -> Chunk:
 
 
 @contextmanager
-def loaded(client: Client, name: str, work: Work) -> Iterator[None]:
+def loaded(client: Client, name: str, work: Work) -> Generator[None]:
     """Load the model of `work` in every worker, and in those that join or replace another.
 
     Args:

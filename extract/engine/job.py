@@ -1,7 +1,7 @@
 """From the plan of a stage of extraction to its published tables; what pose2d and pose3d share."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +118,7 @@ def _drop_changed(job: Job, store: "ChunkStore") -> None:
 
 
 @contextmanager
-def _full_disk_in_one_line() -> Iterator[None]:
+def _full_disk_in_one_line() -> Generator[None]:
     try:
         yield
     except OSError as error:

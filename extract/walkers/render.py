@@ -1,6 +1,6 @@
 """Render all people of a plan, in processes, and put the dataset together."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,7 +165,7 @@ def _frames(planned: list["Tracklet"]) -> int:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator["Executor"]:
+def _pool(workers: int) -> Generator["Executor"]:
     """Yield processes of their own start: a forked one could inherit a held lock."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor

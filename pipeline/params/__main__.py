@@ -1,7 +1,8 @@
 """Print every knob with its value, where it stands and what it means.
 
-Run it:          python -m pipeline.params
-Of one run:      python -m pipeline.params --run mars
+Run it:            python -m pipeline.params
+Of one run:        python -m pipeline.params --run mars
+Enable a dataset:  python -m pipeline.params --enable mars
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pipeline import console
 from pipeline.cli import Overrides, run
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.params.config import PARAMS, RECIPE, Params, load
+from pipeline.params.enable import enable
 from pipeline.params.knobs import Section
 
 
@@ -21,9 +23,19 @@ def main(
     name: Annotated[
         str | None, typer.Option("--run", "-r", help="A run, for the knobs of its recipe.")
     ] = None,
+    enabled: Annotated[
+        str | None,
+        typer.Option(
+            "--enable",
+            help="A dataset or run: uncomment its lines in params.yaml and what they name.",
+        ),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Print every knob as YAML: its value, the file and line it stands in, what it means."""
+    if enabled is not None:
+        enable(enabled)
+        return
     recipe = PARAMS
     if name is not None:
         lines = (params := load(overrides or ())).pretraining | params.runs

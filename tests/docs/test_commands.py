@@ -14,6 +14,10 @@ RUN_BY = {
         "git clone": (_REPRO, "project"),
         "make repro": (_REPRO, "project"),
         "make test": ("Makefile", "test: .venv/ready"),
+        "python -m pipeline.params --enable": (
+            "tests/pipeline/params/test_enable.py",
+            "test_the_command_of_the_readme_enables_mars",
+        ),
         "source .venv/bin/activate": (
             _REPRO,
             "test_the_experiments_of_the_readme_run_and_are_compared",

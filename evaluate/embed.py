@@ -41,7 +41,7 @@ class Embedding:
         stage: The command.
         trained: The model.
         data: The test tracklets.
-        has_frames: Whether there are pictures, and so colours.
+        has_frames: Whether there are pictures that the model looks at, and so colours.
         output: The table of features.
         baselines: The table of other features.
         then: The stage to run next.
@@ -66,7 +66,8 @@ class Embedding:
         self.stage, self.knobs = stage, stage.params.embed
         self.trained = Trained.of(stage)
         root = stage.read(paths.shards_dir(stage.dataset))
-        self.has_frames = Shards(root).has_frames
+        # Who looks at skeletons alone has no size of frames to compare colours at.
+        self.has_frames = self.trained.about["clips"]["with_frames"] and Shards(root).has_frames
         options = self.trained.about["clips"] | {
             "root": str(root),
             "with_frames": self.has_frames,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -89,6 +90,18 @@ def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys)
         out = capsys.readouterr().out
         shown = "anna" if "mine.parquet" in line else "0003C1T0001"
         assert shown in out
+
+
+def test_a_run_of_the_page_that_sees_skeletons_alone_is_compared_with_no_colours(
+    walkers: Extracted,
+):
+    (lines,) = (block for block in blocks("docs/runs.md", "yaml") if "bones" in block)
+    change_knobs(yaml.safe_load(lines))
+    for stage in ("stage2", "embed"):
+        make(stage, "bones")
+    table = pq.read_table("data/features/bones_baselines.parquet")
+    assert {"random", "untrained"} <= set(table.column_names)
+    assert "colour" not in table.column_names
 
 
 def test_another_encoder_is_tried_as_the_page_says(walkers: Extracted, monkeypatch, capsys):

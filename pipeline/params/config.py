@@ -90,23 +90,34 @@ class Params(BaseModel, extra="forbid", frozen=True):
                         f"{name}.{key} is {dataset!r}, which is not enabled. Uncomment or add its "
                         f"line under datasets. {did_you_mean(dataset, on_disk)}"
                     )
+        for name, line in self.runs.items():
+            if self.encoder_of(name) is None:
+                raise ValueError(
+                    f"runs.{name} names no encoder, and neither does what it starts from, "
+                    f"{line.start}. Add to its line a file of conf/encoder/, as encoder: conv_stem"
+                )
         return self
 
     def on_disk(self, dataset: str) -> KinectParams:
         """Return the line of a dataset, be it of pictures or of skeletons alone."""
         return self.datasets.get(dataset) or self.kinect[dataset]
 
-    def encoder_of(self, run: str) -> str | None:
-        """Return the visual encoder of a run: the one it names, or that of what it starts from."""
+    def encoder_of(self, run: str, *before: str) -> str | None:
+        """Return the visual encoder of a run: the one it names, or that of what it starts from.
+
+        Args:
+            run: The run.
+            before: Runs that start from it, and are not asked again.
+        """
         line = self.runs[run]
         if line.encoder:
             return line.encoder
         for name, first in self.pretraining.items():
             if Path(line.start) == paths.stage1_file(name):
                 return first.encoder
-        for name in self.runs:
-            if Path(line.start) == paths.stage2_file(name) and name != run:
-                return self.encoder_of(name)
+        for name in self.runs.keys() - {run, *before}:
+            if Path(line.start) == paths.stage2_file(name):
+                return self.encoder_of(name, run, *before)
         return None
 
     def fingerprint(self, *sections: str) -> str:

@@ -147,7 +147,8 @@ def test_a_run_works_on_the_dataset_of_its_line_with_the_knobs_of_its_recipe(cap
     ],
 )
 def test_a_name_that_a_stage_does_not_know_is_one_line(name, key, message):
-    line = "runs.bare={train:walkers,test:walkers,model:visual,start:x,recipe:params.yaml}"
+    data, system = "train:walkers,test:walkers", "model:visual,encoder:none,start:x"
+    line = f"runs.bare={{{data},{system},recipe:params.yaml}}"
     biwi = "kinect.biwi={format:biwi,source:x,counts:none}"
     with pytest.raises(PipelineError, match=message):
         stage.start(name, key, [line, biwi])

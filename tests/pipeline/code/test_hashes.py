@@ -16,7 +16,7 @@ TRAINED = {"stage1", "stage2"}
 EVERYTHING_WITH_FRAMES = TRAINED | {"pose2d", "embed", "report"}
 MORE = [
     "kinect.biwi={format:biwi,source:x,counts:none}",
-    "runs.alone={train:biwi,test:biwi,model:skeleton,start:x,recipe:params.yaml}",
+    "runs.alone={train:biwi,test:biwi,model:skeleton,encoder:none,start:x,recipe:params.yaml}",
 ]
 
 

@@ -107,6 +107,27 @@ def test_a_run_has_the_encoder_of_what_it_starts_from():
     ]
 
 
+@pytest.mark.parametrize(
+    "starts",
+    [
+        {"walkers": "/somewhere/mine.pt"},
+        {"walkers": "models/second/stage2.safetensors"},
+        {
+            "walkers": "models/second/stage2.safetensors",
+            "second": "models/walkers/stage2.safetensors",
+        },
+    ],
+    ids=["weights of others", "a run that is not there", "a circle"],
+)
+def test_a_run_whose_encoder_nothing_says_is_one_line(tmp_path, starts):
+    knobs = yaml.safe_load(PARAMS.read_text())
+    line = knobs["runs"]["walkers"]
+    knobs["runs"] = {name: line | {"start": start} for name, start in starts.items()}
+    (file := tmp_path / "params.yaml").write_text(yaml.safe_dump(knobs))
+    with pytest.raises(PipelineError, match=r"runs\.\w+ names no encoder.*encoder: conv_stem"):
+        load(path=file)
+
+
 def test_fingerprints_follow_their_sections_only():
     base, lr, device = (
         load(change, path=PARAMS) for change in ([], ["stage2.lr=0.5"], ["runtime.device=cpu"])

@@ -19,8 +19,9 @@ def test_the_listing_is_yaml_that_says_where_each_value_stands(command):
 
 
 def test_a_run_is_listed_with_the_knobs_of_its_recipe(command):
-    line = "train:walkers,test:walkers,model:skeleton,start:x,recipe:conf/recipe/kinect.yaml"
-    done = command("pipeline.params", "--run", "r", f"runs.r={{{line}}}")
+    where = "train:walkers,test:walkers,model:skeleton,encoder:none,start:x"
+    line = f"runs.r={{{where},recipe:conf/recipe/kinect.yaml}}"
+    done = command("pipeline.params", "--run", "r", line)
     assert done.returncode == 0, done.stderr
     assert "  clips: 32  # conf/recipe/kinect.yaml:" in done.stdout
     assert "  seed: 0  # params.yaml:" in done.stdout

@@ -35,8 +35,9 @@ from pipeline.params.knobs import (
 
 PARAMS = Path("params.yaml")
 RECIPE = ("stage1", "stage2", "embed", "score", "overrides")
-# Knobs of earlier versions, and where to look now.
+# Knobs of earlier versions, and where to look now; a star stands for any name.
 RENAMED = {
+    "datasets.*.recipe": "name it under pretraining and under runs",
     "recipes": "a recipe is a file of its own, conf/recipe/NAME.yaml",
     "report": "it held nothing",
     "index.max_bad_frames": "it is pose2d.max_bad_frames now",
@@ -233,8 +234,8 @@ def _explain(error: Any, file: Path) -> str:
     keys = [str(key) for key in error["loc"]]
     name = ".".join(keys)
     if error["type"] == "extra_forbidden":
-        if name in RENAMED:
-            return f"{name} is not a knob any more: {RENAMED[name]} (CHANGELOG.md)"
+        if now := RENAMED.get(name) or RENAMED.get(".".join([*keys[:1], "*", *keys[2:]])):
+            return f"{name} is not a knob any more: {now} (CHANGELOG.md)"
         known = [".".join([*keys[:-1], key]) for key in _keys_at(keys[:-1])]
         return f"{name} is not a known key. {did_you_mean(name, known)}"
     if error["type"] == "missing":

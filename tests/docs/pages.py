@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from tests.conftest import ROOT
 
-PAGES = [Path("README.md"), *sorted(file.relative_to(ROOT) for file in ROOT.glob("docs/*.md"))]
+PAGES = sorted(
+    file.relative_to(ROOT) for pages in ("*.md", "docs/*.md") for file in ROOT.glob(pages)
+)
 _PROGRAMS = (".venv/bin/", "dvc ", "git ", "make ", "pip ", "pytest ", "python ")
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", flags=re.DOTALL | re.MULTILINE)
 _NEEDS = re.compile(r"# needs (.+)")

@@ -28,6 +28,11 @@ RUN_BY = {
             "test_the_experiments_of_the_readme_run_and_are_compared",
         ),
     },
+    "CONTRIBUTING.md": {
+        "make test": ("Makefile", "test: .venv/ready"),
+        "make test-all": ("Makefile", "test-all: .venv/ready"),
+        "make types": ("Makefile", "types: .venv/ready"),
+    },
     "docs/adding_a_dataset.md": {
         "python -m extract.index": (_EXAMPLES, "test_the_folder_layout_of_the_page_is_read"),
     },

@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 from pipeline.errors import PipelineError
 from pipeline.params.config import RECIPE, RENAMED, load, read
 from pipeline.params.knobs import Section
+from pipeline.schema import VERSION
 from tests.conftest import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -55,14 +56,22 @@ def test_a_mistake_in_a_recipe_names_its_file(tmp_path):
 
 @pytest.mark.parametrize("name", RENAMED)
 def test_an_old_knob_is_an_error_that_names_the_new_one(name):
-    with pytest.raises(PipelineError, match=f"{name} is not a knob any more: "):
-        load([f"{name}=x"], path=PARAMS)
+    old = name.replace("*", "walkers")
+    with pytest.raises(PipelineError, match=f"{old} is not a knob any more: "):
+        load([f"{old}=x"], path=PARAMS)
     # What the message names as new is known.
     for word in RENAMED[name].split():
         section, _, key = word.partition(".")
         if key and section in ("pose2d", "stage2", "embed"):
             known = getattr(load(path=PARAMS), section)
             assert key.split(".")[0] in type(known).model_fields
+
+
+def test_the_page_of_changes_names_every_old_knob_and_the_schema():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    for name in RENAMED:
+        assert f"| `{name.replace('*', 'NAME')}` |" in text
+    assert f"schema version {VERSION}" in " ".join(text.split()).lower()
 
 
 @pytest.mark.parametrize(

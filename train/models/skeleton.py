@@ -17,6 +17,7 @@ from train.registry import MODELS
 class SkeletonModel(ReidModel):
     """Re-identification by the skeleton alone: identity and triplet losses on one tower.
 
+    >>> import torch
     >>> from train.models.skeleton import SkeletonModel
     >>> graph = "train.parts.skeleton.SkeletonGraphTransformer"
     >>> skeleton = dict(type=graph, dim=32, layers=1, heads=4, out_dim=16)

@@ -34,7 +34,7 @@ MARS_NAME = re.compile(r"^(\d{4}|00-1)C([1-6])T(\d{4})F(\d{3})\.jpg$")
 
 
 def knobs(*overrides: str):
-    return load((*SMALL, *overrides), "walkers", ROOT / "params.yaml").walkers
+    return load((*SMALL, *overrides), path=ROOT / "params.yaml").walkers
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -132,7 +132,7 @@ def test_the_parser_of_mars_reads_it(dataset, index):
 
 
 def test_real_faults_are_in_the_plan():
-    planned = tracklets(load((), "walkers", ROOT / "params.yaml").walkers)
+    planned = tracklets(load((), path=ROOT / "params.yaml").walkers)
     starts = [t.frame_numbers[0] for t in planned]
     steps = np.concatenate([np.diff(t.frame_numbers) for t in planned])
     assert any(start > 1 for start in starts)
@@ -146,7 +146,7 @@ def test_real_faults_are_in_the_plan():
 
 
 def test_every_person_is_seen_by_two_cameras_and_no_person_by_both_splits():
-    default = load((), "walkers", ROOT / "params.yaml").walkers
+    default = load((), path=ROOT / "params.yaml").walkers
     planned = tracklets(default)
     cameras, splits = {}, {}
     for t in planned:
@@ -251,7 +251,7 @@ def test_two_processes_render_the_same_bytes_as_one(place, dataset, tmp_path):
 def test_another_seed_renders_other_people(place, dataset):
     done = run(place, "--limit", "2", "walkers.seed=1")
     assert done.returncode == 0, done.stderr
-    tried = place / "work" / "try" / "data" / "raw" / "walkers"
+    tried = place / "work" / "try" / "trial" / "data" / "raw" / "walkers"
     assert len(list(tried.rglob("*.jpg"))) > 0
     assert not set(digest(tried / "bbox_train").values()) & set(
         digest(dataset / "bbox_train").values()

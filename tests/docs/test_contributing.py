@@ -6,6 +6,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import textwrap
 from types import ModuleType
 
 import pyarrow as pa
@@ -18,10 +19,10 @@ from pipeline.code.hashes import WINGS
 from pipeline.params import config
 from pipeline.schema import INDEX, with_metadata
 from tests.conftest import ROOT
-from tests.docs.pages import PAGES
+from tests.docs.pages import PAGES, blocks
 
-SYSTEM, STAGE = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
-MODEL, LINES = re.findall(r"```yaml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+SYSTEM, STAGE = blocks("CONTRIBUTING.md", "python")
+MODEL, LINES = blocks("CONTRIBUTING.md", "yaml")
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +62,9 @@ def project(tmp_path):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    stages = (ROOT / "dvc.yaml").read_text().replace("stages:\n", f"stages:\n{LINES}\n", 1)
-    (tmp_path / "dvc.yaml").write_text(stages)
+    stages = f"stages:\n{textwrap.indent(LINES, '  ')}\n"
+    text = (ROOT / "dvc.yaml").read_text().replace("stages:\n", stages, 1)
+    (tmp_path / "dvc.yaml").write_text(text)
     (tmp_path / "extract/persons.py").write_text(STAGE)
     row = {"tracklet": "a", "camid": 0, "split": "train", "frames": [], "frame_numbers": []}
     rows = [row | {"pid": pid} for pid in (1, 1, 2)]

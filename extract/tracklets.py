@@ -85,7 +85,7 @@ class Reading:
         case: Which test case, where there are several.
         missing: Files or tracklets that should be there and are not.
         counted: Numbers of persons, tracklets and frames, and of junk that is left out.
-        people: Who is in each split; strangers are nobody.
+        people: Who is in each split, distractors left out.
         notes: Further metadata for the index.
     """
 

@@ -34,7 +34,7 @@ DECODED = 50
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: what was looked at, what was seen, and the command that mends it."""
+    """One finding: what was looked at, what was seen, and the command that fixes it."""
 
     name: str
     ok: bool
@@ -225,7 +225,7 @@ def main(
 ) -> None:
     """Check versions, GPU, DVC, disk, datasets and weights.
 
-    Every line that fails carries the command that mends it. The exit code is 1 if any does.
+    Every line that fails carries the command that fixes it. The exit code is 1 if any does.
     """
     found = list(checks(dataset))
     if as_json:
@@ -234,7 +234,7 @@ def main(
         for check in found:
             print(f"{'ok  ' if check.ok else 'FAIL'} {check.name:<26} {check.seen}")
             if not check.ok:
-                print(f"     mend: {check.fix}")
+                print(f"     fix: {check.fix}")
     bad = sum(not check.ok for check in found)
     if not as_json:
         console.say(f"{len(found) - bad} of {len(found)} checks passed")

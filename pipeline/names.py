@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from pipeline.errors import PipelineError
 
-# People are numbered from 1. Strangers have one pid: they are ranked, but are no match of anybody,
+# People are numbered from 1. Distractors have one pid: they are ranked, but match nobody,
 # not of each other either, and nobody to learn or to look for. Junk (boxes that miss the person) is
 # never ranked.
 DISTRACTOR, JUNK = 0, -1

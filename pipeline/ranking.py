@@ -193,7 +193,7 @@ def same_person(
     clothes_rule: ClothesRule = "general",
     same_camera_counts: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List all pairs of a query and a gallery tracklet of one person; strangers are nobody.
+    """List all pairs of a query and a gallery tracklet of one person; distractors have none.
 
     Returns:
         Query of each pair (ascending), gallery tracklet, and whether it counts as a match;

@@ -6,10 +6,10 @@ or `frames.csv` in the dataset's folder, one line per frame in any order, with t
 `path,split,pid,camid,tracklet` and optionally `frame` (a number to sort by) and `clothes`. Paths
 are relative to the dataset's folder.
 
-Person 0 is a stranger, -1 is junk, which is left out. The others keep their number where all names
-are numbers; else they are numbered from 1 in the order of their names. Cameras are numbered from 0
-in the order of their names. Numbers in names sort as numbers, and 0001 beside 1 is an error. The
-index keeps both lists in its metadata. The scorer leaves a gallery tracklet of the query's own
+Person 0 is a distractor, -1 is junk, which is left out. The others keep their number where all
+names are numbers; else they are numbered from 1 in the order of their names. Cameras are numbered
+from 0 in the order of their names. Numbers in names sort as numbers, and 0001 beside 1 is an error.
+The index keeps both lists in its metadata. The scorer leaves a gallery tracklet of the query's own
 person and camera out, so cameras must have the same name in all splits.
 """
 

@@ -137,7 +137,7 @@ def _stranger(
 ) -> Tracklet:
     frames = _frame_numbers(knobs, rng)
     pid = DISTRACTOR if is_distractor else JUNK
-    # Strangers wear the uniform too: otherwise their clothes would give them away.
+    # Distractors wear the uniform too: otherwise their clothes would give them away.
     outfit = int(rng.integers(knobs.wardrobe)) if knobs.wardrobe else 2 * identity
     body = int(rng.integers(knobs.bodies)) if knobs.bodies else identity
     camid = int(rng.integers(knobs.cameras))

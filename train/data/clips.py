@@ -141,7 +141,7 @@ def _first(table: "pd.DataFrame", limit: int, splits: Sequence[str]) -> "pd.Data
 
 
 def _people(table: "pd.DataFrame") -> np.ndarray:
-    """Return who is in a table, sorted: a stranger is nobody to learn."""
+    """Return the pids in a table, sorted: a distractor is nobody to learn."""
     pids = np.unique(table["pid"])
     return pids[pids > DISTRACTOR]
 

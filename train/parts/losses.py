@@ -68,7 +68,7 @@ def supcon(logits: Tensor, labels: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class BatchHardTripletLoss(nn.Module):
-    """Each clip's farthest relative must be nearer than its nearest stranger, by a margin.
+    """Each clip's hardest positive must be nearer than its hardest negative, by a margin.
 
     Euclidean distance of the features as they are (Hermans et al., arXiv 1703.07737).
 
@@ -92,7 +92,7 @@ class BatchHardTripletLoss(nn.Module):
 
     @in_float32
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over the clips that have a relative and a stranger in the batch."""
+        """Return the mean over the clips that have a positive and a negative in the batch."""
         return self.loss(features, labels, self.miner(features, labels))
 
 

@@ -76,7 +76,7 @@ def test_the_diamond_of_a_test_person_is_its_mean(project):
     pq.write_table(pa.table(columns), "data/features/fake.parquet")
     found = space.test_points(start("report", "fake"))
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    # Strangers are many persons under one number.
+    # Distractors are many persons under one number.
     assert found.persons == [*[7] * 5, *[9] * 6, 7, 9]
     np.testing.assert_allclose(found.vectors[:11], unit[1:], atol=1e-6)
     np.testing.assert_allclose(found.vectors[11:], [unit[1:6].mean(0), unit[6:].mean(0)], atol=1e-6)

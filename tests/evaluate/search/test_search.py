@@ -207,7 +207,9 @@ def test_a_gallery_is_whole_when_writing_it_fails(stage: Stage, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         search.main("fake", "0002C1T0001", gallery=mine, add=True, quiet=True)
     assert mine.read_bytes() == before
-    assert [file.name for file in Path().glob("*mine*") if file.suffix != ".lock"] == ["mine.parquet"]
+    assert [file.name for file in Path().glob("*mine*") if file.suffix != ".lock"] == [
+        "mine.parquet"
+    ]
 
 
 def test_a_name_stands_for_one_tracklet(stage: Stage):

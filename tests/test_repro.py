@@ -97,7 +97,6 @@ def knobs(project):
     file.write_text(text)
 
 
-@pytest.mark.slow
 def test_everything_is_built_from_a_fresh_clone(project):
     metrics = json.loads((project / "reports/walkers/scores.json").read_text())
     assert metrics["queries_scored"] > 0
@@ -106,18 +105,15 @@ def test_everything_is_built_from_a_fresh_clone(project):
     assert "<html" in (project / "reports/walkers/report.html").read_text()
 
 
-@pytest.mark.slow
 def test_the_committed_pose_weights_are_those_it_used(project):
     for file in (project / "data/weights/walkers_pose").iterdir():
         assert file.read_bytes() == (ROOT / "data/weights/walkers_pose" / file.name).read_bytes()
 
 
-@pytest.mark.slow
 def test_a_second_run_does_nothing(project):
     assert stages_run(dvc(project, "repro")) == set()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "knob", "value", "expected"),
     [

@@ -17,7 +17,7 @@ import yaml
 from tests.conftest import ROOT
 
 PATIENCE_S = 300
-CODE = ("conf", "extract", "pipeline", "shards")
+CODE = ("conf", "dvc.yaml", "evaluate", "extract", "pipeline", "shards", "train")
 SMALL = {
     "identities_train": 2, "identities_test": 2, "cameras": 2, "frames": [3, 4],
     "distractors": 2, "junk": 1,

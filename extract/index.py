@@ -71,6 +71,7 @@ class Listing:
 
     def plan(self) -> None:
         """Print what would be read."""
+        find_parser(self._stage.on_disk.format)
         console.say(f"would read {self._root} as {self._stage.on_disk.format}, write {self.output}")
 
     def make(self) -> str:
@@ -127,7 +128,7 @@ def build_index(
     with paths.write_atomic(out) as temporary:
         write_index(temporary, count(tracklets, reading), metadata, reading)
         published = {} if stage.limit or dataset.counts == "none" else parser.FORMAT.published
-        judge(stage.dataset, reading, published, allow_partial)
+        judge(stage, reading, published, allow_partial)
         judge_people(stage.dataset, reading, parser.FORMAT.shared_people)
     return reading.counted, reading.missing
 
@@ -139,20 +140,6 @@ def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
         "format": stage.on_disk.format,
         "rules": json.dumps(parser.FORMAT.rules),
     }
-
-
-def rules_of(index: Path) -> dict[str, bool]:
-    """Return how the authors of an indexed dataset score.
-
-    Raises:
-        PipelineError: If it is not an index, or of an earlier version.
-    """
-    found = schema.metadata(schema.check(index, schema.INDEX, f"dvc repro index@{index.stem}"))
-    if "rules" not in found:
-        raise PipelineError(
-            f"{index} does not say how its dataset is scored. Run: dvc repro index@{index.stem}"
-        )
-    return json.loads(found["rules"])
 
 
 def formats() -> list[str]:
@@ -192,7 +179,7 @@ def check_root(root: Path, parser: ModuleType) -> None:
         )
 
 
-def judge(dataset: str, reading: Reading, published: dict[str, int], allow_partial: bool) -> None:
+def judge(stage: Stage, reading: Reading, published: dict[str, int], allow_partial: bool) -> None:
     """Compare what was read with what the authors published.
 
     Raises:
@@ -208,9 +195,12 @@ def judge(dataset: str, reading: Reading, published: dict[str, int], allow_parti
         faults.append(f"counts differ from the published ones: {difference}")
     if not faults:
         return
-    message = f"{dataset}: {'; '.join(faults)}"
-    if not allow_partial:
-        raise PipelineError(f"{message}. Complete the dataset, or go on with --allow-partial")
+    message = f"{stage.dataset}: {'; '.join(faults)}"
+    if not (allow_partial or stage.on_disk.counts == "partial"):
+        raise PipelineError(
+            f"{message}. Complete the dataset, or go on with it as it is: say counts: partial in "
+            f"the line {stage.dataset} of params.yaml"
+        )
     console.warn(message)
 
 

@@ -98,9 +98,9 @@ class Conversion:
         tracklets = _write_shards(parser, reading, work, described, stage.limit)
         with paths.write_atomic(self.index) as temporary:
             write_index(temporary, count(tracklets, reading), described, reading)
-            is_whole = stage.on_disk.counts == "published" and not stage.limit
+            is_whole = stage.on_disk.counts != "none" and not stage.limit
             judge(
-                stage.dataset,
+                stage,
                 reading,
                 dict(parser.FORMAT.published) if is_whole else {},
                 self._allow_partial,

@@ -93,7 +93,7 @@ def _check_guide(stage: Stage, config: dict[str, Any]) -> None:
 
 def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:
     """Return the loop that scores the held-out identities by the dataset's own camera rule."""
-    from extract.index import rules_of
+    from extract.rules import rules_of
 
     index = stage.read(paths.index_file(stage.dataset))
     metric = {

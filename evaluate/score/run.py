@@ -44,8 +44,7 @@ class Scoring:
         is_own = not (features or distances)
         self._baselines = stage.read(paths.baselines_file(stage.key)) if is_own else None
         self.output = out or stage.out(paths.report_dir(stage.key))
-        has_report = stage.dataset in stage.params.datasets
-        self.then = "report" if has_report else f"open {self.output / 'scores.json'}"
+        self.then = "report"
 
     def is_done(self) -> bool:
         """Return False: scoring takes seconds."""
@@ -142,7 +141,7 @@ def score_tables(
 def find_rules(params: "Params", index: Path | None) -> "Rules":
     """Return a dataset's official rules, with what the knobs change."""
     from evaluate.score.protocol import Rules
-    from extract.index import rules_of
+    from extract.rules import rules_of
 
     wanted = params.score.gallery_includes_queries
     if index is None:

@@ -55,7 +55,7 @@ def _roots(stage: str, key: str, params: "Params") -> tuple[tuple[str, ...], tup
     if stage in ("index", "kinect"):
         line = params.on_disk(key)
         case = getattr(line, "case", None)
-        return (module, f"extract.datasets.{line.format}"), (), str(case)
+        return (module, *_parser(line.format)), (), str(case)
     if stage in ("pose2d", "pose3d"):
         return (module,), _weights(getattr(params.datasets[key], stage)), ""
     if stage == "stage1":
@@ -69,8 +69,14 @@ def _roots(stage: str, key: str, params: "Params") -> tuple[tuple[str, ...], tup
         return (module,), (conf / "model" / f"{params.runs[key].model}.yaml",), ""
     if stage == "score":
         line = params.on_disk(params.runs[key].test)
-        return (module, f"extract.datasets.{line.format}"), (), ""
+        return (module, *_parser(line.format)), (), ""
     return (module,), (), ""
+
+
+def _parser(name: str) -> tuple[str, ...]:
+    module = f"extract.datasets.{name}"
+    # Of an unknown format nothing is run: the stage refuses it, with the nearest name.
+    return (module,) if module in modules() else ()
 
 
 def _weights(model: str) -> tuple[Path, ...]:

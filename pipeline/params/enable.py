@@ -11,8 +11,8 @@ from pipeline.params.config import PARAMS, load
 # Sections whose lines have names; a dataset stands in one of the first two.
 NAMED = ("datasets", "kinect", "pretraining", "runs")
 _SECTION = re.compile(r"(\w+):")
-# `  # mars: {...}` or `  # - rtmpose_m`
-_COMMENTED = re.compile(r"\s+#\s*(- )?([\w.-]+)(?(1)\s*(#|$)|: *\{)")
+# `  # mars: {...}`
+_COMMENTED = re.compile(r"\s+#\s*([\w.-]+): *\{")
 _START = re.compile(r"models/([\w.-]+)/(stage[12])\.safetensors|data/weights/([\w.-]+)")
 
 Line = tuple[str, str]
@@ -61,17 +61,20 @@ def uncommented(text: str, name: str) -> tuple[str, list[Line]]:
         (section, name) for section in NAMED if (section, name) in known.keys() | commented.keys()
     ]
     if not needed:
-        names = {key for section, key in commented if section != "weights"}
+        names = {key for _, key in commented}
         hint = did_you_mean(name, names) if names else "Add it: docs/adding_a_dataset.md"
         raise PipelineError(f"{PARAMS} has no line {name} to uncomment. {hint}")
     added: list[Line] = []
     # The list grows while it is walked through: by what its lines name.
     for line in needed:
         if line not in known:
-            number = _commented(line, commented)
-            rows[number] = re.sub(r"#\s*", "", rows[number], count=1)
             header = headers[line[0]]
-            rows[header] = re.sub(r": *(\{\}|\[\])", ":", rows[header], count=1)
+            if line[0] == "weights":
+                rows[header] = _with_weights(rows[header], line[1])
+            else:
+                number = _commented(line, commented)
+                rows[number] = re.sub(r"#\s*", "", rows[number], count=1)
+                rows[header] = re.sub(r": *\{\}", ":", rows[header], count=1)
             known = _values("".join(rows))
             added.append(line)
         needed += [one for one in _named_by(known[line], known, commented) if one not in needed]
@@ -87,8 +90,8 @@ def _places(rows: list[str]) -> tuple[dict[str, int], dict[Line, int]]:
         if found := _SECTION.match(row):
             section = found[1]
             headers[section] = number
-        elif section in (*NAMED, "weights") and (found := _COMMENTED.match(row)):
-            commented.setdefault((section, found[2]), number)
+        elif section in NAMED and (found := _COMMENTED.match(row)):
+            commented.setdefault((section, found[1]), number)
     return headers, commented
 
 
@@ -103,6 +106,19 @@ def _values(text: str) -> dict[Line, Any]:
         raise PipelineError(f"{PARAMS} is left as it is: it would be no YAML ({why})") from None
     found = {(one, key): line for one in NAMED for key, line in (knobs[one] or {}).items()}
     return found | {("weights", key): {} for key in knobs["weights"]}
+
+
+def _with_weights(row: str, name: str) -> str:
+    """Return `weights: [...]`, or the row above a list, with one name more."""
+    if not (paths.ROOT / "conf" / "weights" / f"{name}.yaml").exists():
+        raise PipelineError(
+            f"{PARAMS} is left as it is: there is no conf/weights/{name}.yaml. Add it, or name "
+            "other weights"
+        )
+    if "[" not in row:
+        end = row[len(row.rstrip()) :]
+        return f"{row.rstrip()}{end}  - {name}{end}"
+    return re.sub(r"\[(\s*\]|)", lambda found: f"[{name}{found[1].strip() or ', '}", row, count=1)
 
 
 def _commented(line: Line, commented: dict[Line, int]) -> int:

@@ -16,8 +16,9 @@ class KinectParams(Section):
 
     format: str = Field(description="parser that reads it: a module of extract/datasets/")
     source: str = Field(description="file or folder that tells DVC when the dataset changed")
-    counts: Literal["published", "none"] = Field(
-        description="what the numbers of tracklets are compared with; none: with nothing"
+    counts: Literal["published", "none", "partial"] = Field(
+        description="what the numbers of tracklets are compared with; none: with nothing; "
+        "partial: a copy that lacks some goes on with a warning"
     )
 
 

@@ -124,7 +124,9 @@ def test_missing_frames_stop_the_index_only_when_asked_to_look(tree: Path, index
     assert "0002C1T0001" in index(tree, "mars")["rows"]
     with pytest.raises(PipelineError, match=r"1 .* not on disk, first .*0002C1T0001F008\.jpg"):
         index(tree, "mars", check_frames=True)
-    found = index(tree, "mars", check_frames=True, allow_partial=True)
+    with pytest.raises(PipelineError, match=r"counts: partial in the line toy of params\.yaml"):
+        index(tree, "mars", check_frames=True)
+    found = index(tree, "mars", check_frames=True, counts="partial")
     assert len(found["rows"]["0002C1T0001"]["frames"]) == 3
 
 
@@ -141,6 +143,8 @@ def test_counts_are_compared_with_the_published_ones(
     with pytest.raises(PipelineError, match=r"1 query tracklets instead of 1,980 \(-1,979\)"):
         index(tree, "mars", counts="published")
     index(tree, "mars", counts="published", allow_partial=True)
+    assert "870" in capsys.readouterr().err
+    index(tree, "mars", counts="partial")
     assert "870" in capsys.readouterr().err
 
 

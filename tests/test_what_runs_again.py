@@ -62,15 +62,20 @@ def clone(tmp_path_factory) -> Path:
 
 
 def listed_as_changed(clone: Path) -> set[str]:
-    """Return the stages some of whose parameters are not those of dvc.lock."""
+    """Return the stages that have other parameters than in dvc.lock, or read other files."""
     from dvc.dependency.param import ParamsDependency
     from dvc.repo import Repo
 
-    return {
-        stage.addressing.rpartition(":")[2]
-        for stage in Repo(str(clone)).index.stages
-        if any(dep.status() for dep in stage.deps if isinstance(dep, ParamsDependency))
-    }
+    locked = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+    found = set()
+    for stage in Repo(str(clone)).index.stages:
+        name = stage.addressing.rpartition(":")[2]
+        files = {dep["path"] for dep in locked.get(name, {}).get("deps", [])}
+        for dep in stage.deps:
+            is_knob = isinstance(dep, ParamsDependency)
+            if dep.status() if is_knob else dep.def_path not in files:
+                found.add(name)
+    return found
 
 
 def changed_by(clone: Path, params: dict[str, Any]) -> set[str]:
@@ -128,15 +133,15 @@ def expected(knob: str) -> set[str]:
         return own[section]
     if section == "datasets":
         return {
-            # It tells DVC where to look, and is looked at there.
-            "source": set(),
+            "source": {f"{stage}@walkers" for stage in ("index", "pose2d", "shards")},
             "format": {"index@walkers"}, "counts": {"index@walkers"},
             "pose2d": {"pose2d@walkers"}, "pose3d": {"pose3d@walkers"},
         }[key]  # fmt: skip
     if section == "pretraining":
         return {"stage1@walkers"}
     if section == "runs":
-        return {"stage2@walkers"}
+        after = ("embed", "score", "report") if key == "test" else ("stage2",)
+        return {f"{stage}@walkers" for stage in after}
     if section == "overrides":
         return {f"{rest}@walkers"}
     if knob.startswith("stage1.skeleton.") or knob == "stage2.held_out":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import console
+
 ROOT = Path(__file__).parent.parent
 
 # Fixtures `project` and `extracted`: a small dataset as extraction leaves it.
@@ -50,9 +52,10 @@ def command() -> Command:
 
 
 @pytest.fixture(autouse=True)
-def no_scope_left_behind():
-    """Forget MMEngine's default scope: stages have a process each, tests share one."""
+def nothing_left_behind():
+    """Forget MMEngine's default scope and `-q`: stages have a process each, tests share one."""
     yield
+    console.set_quiet(False)
     if "mmengine.registry" in sys.modules:
         from mmengine.registry import DefaultScope
 

@@ -19,7 +19,7 @@ other persons, and every window of frames scored as a query of its own.
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from extract.tracklets import (
     Format,
@@ -93,21 +93,25 @@ def _unpack(archive: Path, root: Path) -> None:
     try:
         with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as folder:
             with tarfile.open(archive) as tar:
-                tar.extractall(folder, _wanted(tar, folder), filter="data")
+                # Python before 3.11.4 has no filter; `_wanted` refuses what it would.
+                tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+                tar.extractall(folder, _wanted(tar, archive))
             # Sequences last: their folder says that everything is there.
             for part in (SPLITS, SEQUENCES):
                 if (Path(folder) / part).is_dir() and not (root / part).exists():
                     (root / part).parent.mkdir(parents=True, exist_ok=True)
                     (Path(folder) / part).replace(root / part)
-    except tarfile.FilterError as error:
-        raise PipelineError(f"{archive} is refused: {error}. {SOURCE}") from None
     except (tarfile.TarError, EOFError) as error:
         raise PipelineError(f"{archive} is damaged ({error}). {SOURCE}") from None
 
 
-def _wanted(tar: tarfile.TarFile, folder: str) -> Iterator[tarfile.TarInfo]:
+def _wanted(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
     for member in tar:
-        # Refuses absolute paths, `..`, links out of the folder and devices, in any member.
-        tarfile.data_filter(member, folder)
+        name = PurePosixPath(member.name)
+        is_plain = member.isfile() or member.isdir()
+        if not is_plain or name.is_absolute() or ".." in name.parts:
+            raise PipelineError(
+                f"{archive} is refused: {member.name} is no file or folder inside it. {SOURCE}"
+            )
         if member.name.removeprefix("./").startswith(WANTED):
             yield member

@@ -37,6 +37,17 @@ def golden(golden_dir: Path) -> Callable[[str], Golden]:
 
 
 @pytest.fixture(scope="session")
+def own(golden_dir: Path) -> Callable[[str], dict[str, Tensor]]:
+    """Read what the reference lacks or gets wrong: numbers by the definition, made apart."""
+
+    def read(name: str) -> dict[str, Tensor]:
+        tensors = load_file(golden_dir / f"{name}.safetensors")
+        return {key[4:]: value for key, value in tensors.items() if key.startswith("own.")}
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def agree() -> Callable[..., None]:
     """Compare with the reference, relative to its largest number."""
 

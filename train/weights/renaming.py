@@ -89,6 +89,43 @@ TEMPORAL = (
     Rule(r"token_type_embed\.(\w+)", r"kind.\1"),
 )
 
+# Parts of the systems beside it: TF-CLIP, CLIMB, and what entries of VReID-XFD are made of.
+MESSAGE = (
+    Rule(r"(?:resblocks\.0\.message_)?fc\.(\w+)", r"write.\1"),
+    Rule(r"resblocks\.0\.message_ln\.(\w+)", r"time_norm.\1"),
+    Rule(r"resblocks\.0\.ln_1\.(\w+)", r"frame_norm.\1"),
+    Rule(r"resblocks\.0\.ln_2\.(\w+)", r"mlp.0.\1"),
+    Rule(r"resblocks\.0\.mlp\.c_fc\.(\w+)", r"mlp.1.\1"),
+    Rule(r"resblocks\.0\.mlp\.c_proj\.(\w+)", r"mlp.3.\1"),
+    *_attention(r"(?:resblocks\.0\.message_attn|cross_frame_attn)", "time"),
+    *_attention(r"(?:resblocks\.0\.attn|intra_frame_diffusion_attn)", "frame"),
+)
+CONV_POOL = (
+    Rule(r"attention_conv\.weight", "narrow.weight", lambda tensor: tensor.flatten(1)),
+    Rule(r"attention_conv\.bias", "narrow.bias"),
+    Rule(r"attention_tconv\.(\w+)", r"judge.\1"),
+)
+ORDER_POOL = (Rule(r"norm\.(\w+)", r"norm.\1"), Rule(r"att\.(\d\.\w+)", r"weight.\1"))
+ADAPTED_BLOCK = (
+    Rule(r"attn\.in_proj_(\w+)", r"block.attn.qkv.\1"),
+    Rule(r"attn\.out_proj\.(\w+)", r"block.attn.proj.\1"),
+    Rule(r"ln_(\d)\.(\w+)", r"block.norm\1.\2"),
+    Rule(r"mlp\.c_fc\.(\w+)", r"block.mlp.fc1.\1"),
+    Rule(r"mlp\.c_proj\.(\w+)", r"block.mlp.fc2.\1"),
+    Rule(r"dat\.(\w+\.\w+)", r"within.\1"),
+    *_attention(r"dat_cross\.temporal_block\.temporal_attn", "across.time"),
+    Rule(r"dat_cross\.(\w+\.\w+)", r"across.\1"),
+)
+SWIN = (
+    Rule(r"conv_first\.(\w+)", r"first.\1"),
+    Rule(r"patch_embed\.norm\.(\w+)", r"norm_in.\1"),
+    Rule(r"layers\.(\d+)\.residual_group\.(.+)", r"groups.\1.\2"),
+    Rule(r"layers\.(\d+)\.conv\.(\w+)", r"groups.\1.conv.\2"),
+    Rule(r"norm\.(\w+)", r"norm.\1"),
+    Rule(r"conv_after_body\.(\w+)", r"after.\1"),
+    Rule(r"upsample\.0\.(\w+)", r"last.\1"),
+)
+
 # OpenAI's names of a CLIP image tower, which open_clip kept.
 CLIP = (
     Rule(r"conv1\.weight", "vit.patch_embed.proj.weight"),

@@ -1,0 +1,1 @@
+"""Encoders, and what is put into them or in front of them."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from train.models.contrast import Stage1Model
 
 # The paper's towers and clips. What the weights are makes no difference to the time.
-VISUAL = {"type": "train.parts.image.VitEncoder"}
-SKELETON = {"type": "train.parts.skeleton.SkeletonGraphTransformer"}
+VISUAL = {"type": "train.encoders.image.VitEncoder"}
+SKELETON = {"type": "train.encoders.skeleton.SkeletonGraphTransformer"}
 PREPROCESSOR = {
     "type": "train.data.preprocess.ClipPreprocessor",
     "mean": [0.5] * 3,

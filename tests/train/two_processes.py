@@ -14,13 +14,13 @@ from train.models.contrast import Stage1Model
 from train.models.csip import CsipModel
 
 VISUAL = {
-    "type": "train.parts.image.VitEncoder",
+    "type": "train.encoders.image.VitEncoder",
     "name": "test_vit",
     "size": (64, 32),
     "out_dim": 16,
 }
 SKELETON = {
-    "type": "train.parts.skeleton.SkeletonGraphTransformer",
+    "type": "train.encoders.skeleton.SkeletonGraphTransformer",
     "dim": 32,
     "layers": 1,
     "heads": 4,

@@ -21,9 +21,9 @@ class Stage1Model(ReidModel):
     """Contrastive pretraining: the clip's picture and its skeleton should agree.
 
     >>> from train.models.contrast import Stage1Model
-    >>> cnn = "train.parts.image.CnnEncoder"
+    >>> cnn = "train.encoders.image.CnnEncoder"
     >>> visual = dict(type=cnn, name="test_resnet", size=(64, 32), out_dim=16)
-    >>> graph = "train.parts.skeleton.SkeletonGraphTransformer"
+    >>> graph = "train.encoders.skeleton.SkeletonGraphTransformer"
     >>> skeleton = dict(type=graph, dim=32, layers=1, heads=4, out_dim=16)
     >>> model = Stage1Model(visual, skeleton)
     >>> clips = dict(frames=torch.rand(2, 4, 3, 64, 32), xyz=torch.randn(2, 4, 17, 3))

@@ -25,9 +25,9 @@ class CsipModel(ReidModel):
     the usual visual baseline, identity and triplet losses.
 
     >>> from train.models.csip import CsipModel
-    >>> cnn = "train.parts.image.CnnEncoder"
+    >>> cnn = "train.encoders.image.CnnEncoder"
     >>> visual = dict(type=cnn, name="test_resnet", size=(64, 32), out_dim=16)
-    >>> graph = "train.parts.skeleton.SkeletonGraphTransformer"
+    >>> graph = "train.encoders.skeleton.SkeletonGraphTransformer"
     >>> skeleton = dict(type=graph, dim=32, layers=1, heads=4, out_dim=16)
     >>> model = CsipModel(visual, skeleton, classes=5)
     >>> model(dict(frames=torch.rand(2, 4, 3, 64, 32)), mode="predict").shape

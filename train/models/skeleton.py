@@ -19,7 +19,7 @@ class SkeletonModel(ReidModel):
 
     >>> import torch
     >>> from train.models.skeleton import SkeletonModel
-    >>> graph = "train.parts.skeleton.SkeletonGraphTransformer"
+    >>> graph = "train.encoders.skeleton.SkeletonGraphTransformer"
     >>> skeleton = dict(type=graph, dim=32, layers=1, heads=4, out_dim=16)
     >>> model = SkeletonModel(skeleton, classes=2)
     >>> model(dict(xyz=torch.randn(2, 6, 17, 3)), mode="predict").shape

@@ -12,7 +12,7 @@ from tests.train.tiny import rows, write_project
 from train import stage1
 from train.data.features import cached_features
 from train.data.sampler import Draw
-from train.parts.image import CnnEncoder
+from train.encoders.image import CnnEncoder
 from train.registry import DATASETS, MODELS
 from train.weights.checkpoint import load, save
 

@@ -7,13 +7,13 @@ from train.models.skeleton import SkeletonModel
 from train.parts.transg import prompt_loss
 
 VISUAL = {
-    "type": "train.parts.image.CnnEncoder",
+    "type": "train.encoders.image.CnnEncoder",
     "name": "test_resnet",
     "size": (64, 32),
     "out_dim": 16,
 }
 SKELETON = {
-    "type": "train.parts.skeleton.SkeletonGraphTransformer",
+    "type": "train.encoders.skeleton.SkeletonGraphTransformer",
     "dim": 32,
     "layers": 1,
     "heads": 4,

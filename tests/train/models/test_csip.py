@@ -5,14 +5,14 @@ from pipeline.errors import PipelineError
 from train.models.csip import CsipModel
 
 VISUAL = {
-    "type": "train.parts.image.VitEncoder",
+    "type": "train.encoders.image.VitEncoder",
     "name": "test_vit",
     "size": (64, 32),
     "out_dim": 16,
     "cameras": 2,
 }
 SKELETON = {
-    "type": "train.parts.skeleton.SkeletonGraphTransformer",
+    "type": "train.encoders.skeleton.SkeletonGraphTransformer",
     "dim": 32,
     "layers": 1,
     "heads": 4,

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from pytorch_metric_learning.losses import SupConLoss as LibrarySupCon
 
+from train.encoders.skeleton import SkeletonGraphTransformer
 from train.parts.losses import BatchHardTripletLoss, LogitScale, SupConLoss, supcon
-from train.parts.skeleton import SkeletonGraphTransformer
 from train.parts.transg import SkeletonPromptLoss
 from train.weights.renaming import SKELETON, SKELETON_PROMPTS, rename
 

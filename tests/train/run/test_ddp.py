@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import ROOT
 from tests.train.tiny import rows, write_project
-from train.parts.image import CnnEncoder
+from train.encoders.image import CnnEncoder
 from train.weights.checkpoint import load, save
 
 ARCH = {"name": "resnet10t", "channels": [16, 32, 64, 128], "stem_width": 8}

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import PipelineError
-from train.parts.image import CnnEncoder, VitEncoder
+from train.encoders.image import CnnEncoder, VitEncoder
 from train.weights.checkpoint import load, load_part, save
 from train.weights.pretrained import load_visual
 from train.weights.renaming import FUSION, rename

@@ -4,7 +4,7 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.skeleton import LAYOUTS, layout
-from train.parts.skeleton import (
+from train.encoders.skeleton import (
     SkeletonGraphTransformer,
     canonical_basis,
     facing_front,

@@ -27,7 +27,7 @@ CHANNELS = {"xyz": 3, "bone_length": 1, "velocity": 3}
 class SkeletonGraphTransformer(nn.Module):
     """Tokens of every joint and frame, and one feature of the clip.
 
-    >>> from train.parts.skeleton import SkeletonGraphTransformer
+    >>> from train.encoders.skeleton import SkeletonGraphTransformer
     >>> encoder = SkeletonGraphTransformer(dim=32, layers=1, heads=4, out_dim=16)
     >>> encoder(torch.randn(2, 8, 17, 3)).shape
     torch.Size([2, 8, 18, 16])

@@ -6,7 +6,7 @@ import yaml
 
 from pipeline.errors import PipelineError
 from tests.conftest import ROOT
-from train.parts.image import CnnEncoder, VitEncoder
+from train.encoders.image import CnnEncoder, VitEncoder
 from train.registry import MODELS
 from train.weights.checkpoint import load_part
 from train.weights.pretrained import resize_pos_embed

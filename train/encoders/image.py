@@ -86,7 +86,7 @@ class VisualEncoder(nn.Module):
 class VitEncoder(VisualEncoder):
     """A vision transformer of timm: CLIP, DINOv2, DINOv3, SigLIP and others by name.
 
-    >>> from train.parts.image import VitEncoder
+    >>> from train.encoders.image import VitEncoder
     >>> encoder = VitEncoder("test_vit", size=(64, 32), out_dim=16)
     >>> tokens, projected = encoder(torch.zeros(1, 3, 64, 32))
     >>> tokens.shape, projected.shape
@@ -158,7 +158,7 @@ class VitEncoder(VisualEncoder):
 class CnnEncoder(VisualEncoder):
     """A convolutional network of timm: its feature map gives the tokens, their mean the first.
 
-    >>> from train.parts.image import CnnEncoder
+    >>> from train.encoders.image import CnnEncoder
     >>> encoder = CnnEncoder("test_resnet", size=(64, 32), out_dim=16)
     >>> tokens, projected = encoder(torch.zeros(1, 3, 64, 32))
     >>> tokens.shape, projected.shape

@@ -96,6 +96,66 @@ class BatchHardTripletLoss(nn.Module):
         return self.loss(features, labels, self.miner(features, labels))
 
 
+@MODELS.register_module()
+class PartTripletLoss(nn.Module):
+    """All triplets of a batch, part by part; the mean is over those that violate the margin.
+
+    After GaitSet (arXiv 1811.06186): an anchor is its own positive too.
+
+    >>> from train.parts.losses import PartTripletLoss
+    >>> parts = torch.tensor([0.0, 0.0, 9.0, 9.0])[:, None, None].expand(4, 2, 1)
+    >>> PartTripletLoss()(parts, torch.tensor([0, 0, 1, 1])).item()
+    0.0
+    """
+
+    def __init__(self, margin: float = 0.2) -> None:
+        """Take the margin, in units of the features."""
+        super().__init__()
+        self.margin = margin
+
+    @in_float32
+    def per_part(self, parts: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of each part, `(P,)`, of `(B, P, C)` features."""
+        distance = euclidean(parts.transpose(0, 1))
+        is_same = labels[:, None] == labels
+        violation = (self.margin + distance[..., None] - distance[:, :, None]).relu()
+        counts = is_same[:, :, None] & ~is_same[:, None]
+        violation = (violation * counts).flatten(1)
+        return violation.sum(1) / (violation > 0).sum(1).clamp(min=1)
+
+    def forward(self, parts: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the parts."""
+        return self.per_part(parts, labels).mean()
+
+
+@MODELS.register_module()
+class WeightedTripletLoss(nn.Module):
+    """Far positives and near negatives count more, and there is no margin (AGW, arXiv 2001.04193).
+
+    >>> from train.parts.losses import WeightedTripletLoss
+    >>> features = torch.tensor([[0.0], [0.0], [999.0], [999.0]])
+    >>> WeightedTripletLoss()(features, torch.tensor([0, 0, 1, 1])).item()
+    0.0
+    """
+
+    @in_float32
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over the clips of `(B, C)` features."""
+        distance = euclidean(features)
+        is_same = labels[:, None] == labels
+        lowest = torch.finfo(distance.dtype).min
+        far = distance.masked_fill(~is_same, lowest).softmax(1) * is_same
+        near = (-distance).masked_fill(is_same, lowest).softmax(1) * ~is_same
+        return nn.functional.softplus((distance * (far - near)).sum(1)).mean()
+
+
+def euclidean(features: Tensor) -> Tensor:
+    """Return the distances `(..., N, N)` of `(..., N, C)`; between equals the gradient is zero."""
+    square = (features[..., :, None, :] - features[..., None, :, :]).square().sum(-1)
+    is_zero = square == 0
+    return square.masked_fill(is_zero, 1.0).sqrt().masked_fill(is_zero, 0.0)
+
+
 def no_loss(model: nn.Module) -> Tensor:
     """Return the loss of a batch that has nothing to compare: zero.
 

@@ -116,6 +116,42 @@ ADAPTED_BLOCK = (
     *_attention(r"dat_cross\.temporal_block\.temporal_attn", "across.time"),
     Rule(r"dat_cross\.(\w+\.\w+)", r"across.\1"),
 )
+# A convolution of width one over scalars is a linear map of each.
+EXCHANGE = tuple(
+    Rule(rf"enhance_{there}_net_3\.{elsewhere}", rf"{here}.{name}", change)
+    for there, here in (("shape", "to_gait"), ("app", "to_appearance"))
+    for elsewhere, name, change in (
+        (r"(theta|phi)\.weight", r"\1.weight", lambda tensor: tensor[..., 0]),
+        (r"(theta|phi)\.bias", r"\1.bias", lambda tensor: tensor),
+        (r"g\.0\.weight", "value.weight", lambda tensor: tensor[..., 0]),
+        (r"g\.0\.bias", "value.bias", lambda tensor: tensor),
+        (r"W1\.0\.weight", "agree.weight", lambda tensor: tensor[..., 0]),
+        (r"W1\.0\.bias", "agree.bias", lambda tensor: tensor),
+        (r"W1\.1\.(\w+)", r"agree_norm.\1", lambda tensor: tensor),
+        (r"W2\.0\.weight", "differ.weight", lambda tensor: tensor[..., 0]),
+        (r"W2\.0\.bias", "differ.bias", lambda tensor: tensor),
+        (r"W2\.1\.(\w+)", r"differ_norm.\1", lambda tensor: tensor),
+    )
+)
+MASK_BRANCH = (
+    Rule(r"bn_s\.(\w+)", r"norm.\1"),
+    Rule(r"down_sampling\.(\w+)", r"shrink.\1"),
+    Rule(r"up_sampling\.(\w+)", r"grow.\1"),
+    Rule(r"bn_t\..*", None),
+)
+PART_BRANCH = (
+    Rule(r"bn_s\.(\w+)", r"shrink.0.\1"),
+    Rule(r"down_sampling\.0\.(\w+)", r"shrink.1.\1"),
+    Rule(r"down_sampling\.1\.(\w+)", r"shrink.2.\1"),
+    Rule(r"down_sampling\.3\.(\w+)", r"shrink.4.\1"),
+    Rule(r"bn_t\..*", None),
+)
+LOOK_BRANCH = (
+    Rule(r"bn_s\.(\w+)", r"shrink.0.\1"),
+    Rule(r"down_sampling\.(\w+)", r"shrink.1.\1"),
+    Rule(r"bn_t\.(\w+)", r"shrink.2.\1"),
+)
+STREAM_FUSION = (Rule(r"conv\.forward_block\.(\d\.\w+)", r"weigh.\1"),)
 SWIN = (
     Rule(r"conv_first\.(\w+)", r"first.\1"),
     Rule(r"patch_embed\.norm\.(\w+)", r"norm_in.\1"),

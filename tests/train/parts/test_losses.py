@@ -4,7 +4,14 @@ import torch.nn.functional as F
 from pytorch_metric_learning.losses import SupConLoss as LibrarySupCon
 
 from train.encoders.skeleton import SkeletonGraphTransformer
-from train.parts.losses import BatchHardTripletLoss, LogitScale, SupConLoss, supcon
+from train.parts.losses import (
+    BatchHardTripletLoss,
+    LogitScale,
+    PartTripletLoss,
+    SupConLoss,
+    WeightedTripletLoss,
+    supcon,
+)
 from train.parts.transg import SkeletonPromptLoss
 from train.weights.renaming import SKELETON, SKELETON_PROMPTS, rename
 
@@ -110,3 +117,32 @@ def test_hidden_joints_are_not_shown_to_the_head():
     before = loss.predict_joints(tokens, seen)
     tokens[:, :, ~seen] = 50.0
     torch.testing.assert_close(loss.predict_joints(tokens, seen), before)
+
+
+@pytest.mark.golden
+def test_triplets_of_parts_are_those_of_the_reference(golden, agree):
+    inputs, _, outputs = golden("part_losses")
+    parts = inputs["embedding"].requires_grad_()
+    loss = PartTripletLoss(0.2).per_part(parts.transpose(1, 2), inputs["labels"])
+    agree(loss, outputs["triplet_per_part"], 1e-4)
+    loss.mean().backward()
+    agree(parts.grad, outputs["triplet_grad"], 1e-4)
+
+
+@pytest.mark.golden
+def test_weighted_triplets_are_those_of_the_reference(golden, agree):
+    inputs, _, outputs = golden("part_losses")
+    features = inputs["features"].requires_grad_()
+    loss = WeightedTripletLoss()(features, inputs["labels"])
+    loss.backward()
+    agree(loss[None], outputs["weighted_triplet"], 1e-4)
+    # The reference adds 1e-6 to the sums of its softmax.
+    agree(features.grad, outputs["weighted_triplet_grad"], 3e-4)
+
+
+@pytest.mark.parametrize("loss", [PartTripletLoss(), WeightedTripletLoss()])
+def test_equal_features_give_a_finite_gradient(loss):
+    features = torch.ones(4, 3, 8, requires_grad=True)
+    features_of = features if isinstance(loss, PartTripletLoss) else features[:, 0]
+    loss(features_of, torch.tensor([0, 0, 1, 1])).backward()
+    assert features.grad.isfinite().all()

@@ -45,7 +45,7 @@ def render(folder: Path) -> list[list[Path]]:
                 {"tracklet": f"{pid:04}", "pid": pid, "camid": 0, "split": "train",
                  "frame": number, "frame_number": number, "path": file.name, "width": 128,
                  "height": 256, "xy_px": [0.0] * 34, "score": [1.0] * 17, "xyz": xyz,
-                 "bridged": False, "jpeg": jpeg, "status": 0}
+                 "interpolated": False, "jpeg": jpeg, "status": 0}
             )  # fmt: skip
         files.append(own)
     shard = folder / "data/shards/bench/train-00000.parquet"

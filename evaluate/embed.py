@@ -186,17 +186,19 @@ def colours(batch: dict[str, Any]) -> np.ndarray:
 
 
 def tracklet_columns(data: "TestDataset", index: "Path") -> "pa.Table":
-    """Return tracklet, pid, camid, split, clothes and trial of every tracklet."""
+    """Return tracklet, pid, camid, split, how it was seen and trial of every tracklet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema.check(index, schema.INDEX, "dvc repro index")
-    rows = pq.read_table(index, columns=["tracklet", "clothes"])
-    clothes = dict(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
+    rows = schema.current(pq.read_table(index), schema.INDEX).select(["tracklet", *schema.VIEW])
+    seen = {row["tracklet"]: row for row in rows.to_pylist()}
     trial = schema.metadata(pq.read_schema(index)).get("trial")
     frame = data.table
     columns = {name: frame[name].tolist() for name in ("tracklet", "pid", "camid", "split")}
-    columns["clothes"] = [clothes[name] for name in columns["tracklet"]]
+    columns |= {
+        name: [seen[tracklet][name] for tracklet in columns["tracklet"]] for name in schema.VIEW
+    }
     columns["trial"] = [None if trial is None else int(trial)] * len(frame)
     kept = [field for field in schema.features(1) if field.name in columns]
     return pa.table(columns, pa.schema(kept))

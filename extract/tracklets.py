@@ -27,7 +27,9 @@ class Tracklet(NamedTuple):
     """One person seen by one camera for a while; `frames` are relative to the dataset's root.
 
     `pid` means what `pipeline.names` says: a parser of a dataset in which 0 is a person, or -1 no
-    junk, numbers its people with `Reading.number_people`.
+    junk, numbers its people with `Reading.number_people`. What follows `frame_numbers` is None
+    where the dataset does not say: an outfit, what the camera sees (`visible`, `infrared`), where
+    it is (`ground`, `aerial`), how high and how far, and how steeply it looks down.
     """
 
     tracklet: str
@@ -37,6 +39,11 @@ class Tracklet(NamedTuple):
     frames: list[str]
     frame_numbers: list[int]
     clothes: int | None = None
+    spectrum: str | None = None
+    platform: str | None = None
+    altitude_m: float | None = None
+    distance_m: float | None = None
+    angle_deg: float | None = None
 
     @property
     def key(self) -> tuple[str, int, str]:

@@ -4,6 +4,7 @@ Frame tables (`POSE2D`, `POSE3D`, `SHARD`) hold one row per frame, sorted by spl
 and frame. They lie in files `<split>-00000.parquet`; a tracklet never crosses a file.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 from pipeline.errors import PipelineError
 from pipeline.skeleton import H36M17, Layout, layout
 
-VERSION = "1"
+# Of version 1 differ: `interpolated` was called `bridged`, and what `_LATER` names was not there.
+VERSION = "2"
+READABLE = ("1", "2")
 ROW_GROUP_FRAMES = 256
 SPLITS = ("train", "val", "query", "gallery")
 
@@ -45,8 +48,23 @@ _IMAGE = [
     pa.field("height", pa.int16()),
 ]
 _JOINTS_2D = [pa.field("xy_px", _floats(34)), pa.field("score", _floats(17))]
-_JOINTS_3D = [pa.field("xyz", _floats(51)), pa.field("bridged", pa.bool_())]
+_JOINTS_3D = [pa.field("xyz", _floats(51)), pa.field("interpolated", pa.bool_())]
 _STATUS = [pa.field("status", pa.int8())]
+# How a tracklet was seen; null where the dataset does not say.
+_VIEW = [
+    pa.field("clothes", pa.int16()),
+    pa.field("spectrum", pa.string()),
+    pa.field("platform", pa.string()),
+    pa.field("altitude_m", pa.float32()),
+    pa.field("distance_m", pa.float32()),
+    pa.field("angle_deg", pa.float32()),
+]
+_PICTURES = [pa.field("jpeg", pa.binary()), pa.field("silhouette", pa.binary())]
+VIEW = tuple(field.name for field in _VIEW)
+SPECTRA = ("visible", "infrared")
+PLATFORMS = ("ground", "aerial")
+_RENAMED = {"bridged": "interpolated"}
+_LATER = {*VIEW, "silhouette"}
 
 INDEX = pa.schema(
     [
@@ -56,14 +74,12 @@ INDEX = pa.schema(
         pa.field("split", pa.string()),
         pa.field("frames", pa.list_(pa.string())),
         pa.field("frame_numbers", pa.list_(pa.int32())),
-        pa.field("clothes", pa.int16()),
+        *_VIEW,
     ]
 )
 POSE2D = pa.schema([*_KEY, *_IMAGE, *_JOINTS_2D, *_STATUS])
 POSE3D = pa.schema([*_KEY, *_JOINTS_3D, *_STATUS])
-SHARD = pa.schema(
-    [*_KEY, *_IMAGE, *_JOINTS_2D, *_JOINTS_3D, pa.field("jpeg", pa.binary()), *_STATUS]
-)
+SHARD = pa.schema([*_KEY, *_VIEW, *_IMAGE, *_JOINTS_2D, *_JOINTS_3D, *_PICTURES, *_STATUS])
 
 
 def shard(joints: Layout) -> pa.Schema:
@@ -80,7 +96,7 @@ def features(channels: int) -> pa.Schema:
             pa.field("pid", pa.int32()),
             pa.field("camid", pa.int16()),
             pa.field("split", pa.string()),
-            pa.field("clothes", pa.int16()),
+            *_VIEW,
             pa.field("trial", pa.int8()),
             pa.field("feature", _floats(channels)),
         ]
@@ -131,11 +147,33 @@ def check(path: Path, expected: pa.Schema, rebuild: str) -> pa.Schema:
         The schema in the file, with its metadata.
 
     Raises:
-        PipelineError: If the file is missing, no Parquet file, or of another schema or version.
+        PipelineError: If the file is missing, no Parquet file, or of another schema or a version
+            that is not read.
     """
     found = _read(path, rebuild)
     _compare(path, found, expected, rebuild)
     return found
+
+
+def current(table: pa.Table, expected: pa.Schema) -> pa.Table:
+    """Return columns of a table of any version that is read as this version has them.
+
+    Args:
+        table: Any columns, under the names of their own version.
+        expected: The columns wanted, in their order; one that came later is null.
+    """
+    table = table.rename_columns([_RENAMED.get(name, name) for name in table.column_names])
+    columns = [
+        table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in expected
+    ]
+    return pa.table(columns, expected.with_metadata(table.schema.metadata))
+
+
+def stored(names: Iterable[str], found: pa.Schema) -> list[str]:
+    """Return which columns to read of a file so that `current` can give those of some names."""
+    old = {now: was for was, now in _RENAMED.items()}
+    return [one for name in names for one in (name, old.get(name)) if one in found.names]
 
 
 def check_shard(path: Path, rebuild: str) -> pa.Schema:
@@ -157,14 +195,17 @@ def _read(path: Path, rebuild: str) -> pa.Schema:
             f"{path} is not a readable Parquet file ({reason}). Run: {rebuild}"
         ) from None
     version = metadata(found).get("schema_version", "none")
-    if version != VERSION:
+    if version not in READABLE:
         raise PipelineError(
-            f"{path} has schema version {version}, this program reads {VERSION}. Run: {rebuild}"
+            f"{path} has schema version {version}, this program reads "
+            f"{' and '.join(READABLE)}. Run: {rebuild}"
         )
     return found
 
 
 def _compare(path: Path, found: pa.Schema, expected: pa.Schema, rebuild: str) -> None:
+    if metadata(found).get("schema_version") != VERSION:
+        found = _renewed(found, expected)
     if not found.remove_metadata().equals(expected):
         # Not by their texts: Parquet files name the elements of a list in another way.
         ours, theirs = list(expected), list(found)
@@ -174,3 +215,13 @@ def _compare(path: Path, found: pa.Schema, expected: pa.Schema, rebuild: str) ->
             f"{path} differs from schema {VERSION} in {'; '.join(wrong) or 'column order'}. "
             f"Run: {rebuild}"
         )
+
+
+def _renewed(found: pa.Schema, expected: pa.Schema) -> pa.Schema:
+    """Return an older version's schema with the names of this one, and what came later."""
+    fields = [field.with_name(_RENAMED.get(field.name, field.name)) for field in found]
+    known = {field.name: field for field in fields}
+    later = [field for field in expected if field.name in _LATER and field.name not in known]
+    known |= {field.name: field for field in later}
+    ours = [known.pop(name) for name in expected.names if name in known]
+    return pa.schema([*ours, *known.values()])

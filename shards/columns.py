@@ -9,17 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import paths
+from pipeline import paths, schema
+from pipeline.schema import VIEW
 
 # Raised whenever the cached arrays change in kind, so that those of an older program are not read.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 # Name, shape of one row, type. A frame without joints holds NaN. Of `xyz`, H36M-17's.
 _COLUMNS = {
     "xy_px": ((17, 2), np.float32),
     "score": ((17,), np.float32),
     "xyz": ((17, 3), np.float32),
     "status": ((), np.int8),
-    "bridged": ((), np.bool_),
+    "interpolated": ((), np.bool_),
     "width": ((), np.int16),
     "height": ((), np.int16),
     "frame_number": ((), np.int32),
@@ -28,7 +29,7 @@ _COLUMNS = {
 # however many processes fill the same array.
 UNKNOWN, NO_FRAME = 0, -1
 LENGTH_BITS = 24
-_TRACKLET_KEY = ["tracklet", "pid", "camid", "split"]
+_TRACKLET_KEY = ["tracklet", "pid", "camid", "split", *VIEW]
 
 
 def cached(name: str, files: list[Path]) -> Path:
@@ -110,10 +111,11 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
         for name, (shape, dtype) in kinds.items()
     }
     groups, keys, start = [], [], 0
+    silhouettes = Silhouettes(folder, frames)
     for i, file in enumerate(opened):
         for group in range(file.num_row_groups):
-            columns = [*_TRACKLET_KEY, "frame", *kinds]
-            table = file.read_row_group(group, columns=columns, use_threads=False)
+            table = _read_group(file, group, [*_TRACKLET_KEY, "frame", "silhouette", *kinds])
+            silhouettes.add(table["silhouette"])
             stop = start + len(table)
             for name, (shape, dtype) in kinds.items():
                 if shape:
@@ -129,6 +131,7 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
             start = stop
     for array in arrays.values():
         array.flush()
+    silhouettes.close()
     np.save(folder / "places.npy", np.full(frames, UNKNOWN, np.int64))
     fields = [("first", np.int64), ("file", np.int32), ("group", np.int32)]
     np.save(folder / "groups.npy", np.array(groups, dtype=fields))
@@ -136,3 +139,36 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
     bounds = np.append(tracklets["first"].to_numpy(), frames)
     tracklets = tracklets.append_column("length", pa.array(np.diff(bounds)))
     pq.write_table(tracklets, folder / "tracklets.parquet")
+
+
+def _read_group(file: pq.ParquetFile, group: int, names: list[str]) -> pa.Table:
+    """Read columns of a row group, of whatever version, under the names of this one."""
+    found = schema.stored(names, file.schema_arrow)
+    table = file.read_row_group(group, columns=found, use_threads=False)
+    xyz = file.schema_arrow.field("xyz")
+    fields = [xyz if name == "xyz" else schema.SHARD.field(name) for name in names]
+    return schema.current(table, pa.schema(fields))
+
+
+class Silhouettes:
+    """Writes the silhouettes of all frames one after the other, and where each ends."""
+
+    def __init__(self, folder: Path, frames: int) -> None:
+        """Open the two files of a folder for so many frames."""
+        self._file = (folder / "silhouettes.bin").open("wb")
+        self._ends = np.lib.format.open_memmap(
+            folder / "silhouette_ends.npy", "w+", np.int64, (frames + 1,)
+        )
+        self._frames = 0
+
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Append a column of encoded pictures; where it is null there is none."""
+        for picture in column.to_pylist():
+            self._frames += 1
+            written = self._file.write(picture) if picture else 0
+            self._ends[self._frames] = self._ends[self._frames - 1] + written
+
+    def close(self) -> None:
+        """Finish both."""
+        self._file.close()
+        self._ends.flush()

@@ -122,7 +122,7 @@ def _export(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
         schema.check(file, schema.POSE3D, f"dvc repro pose3d@{dataset}")
     written = 0
     with console.progress(sum(map(len, frames.values())), "frames", "export") as meter:
-        for table in by_tracklet(files):
+        for table in by_tracklet(files, schema.POSE3D):
             name = table["tracklet"][0].as_py()
             xyz = joints(table["xyz"], (17, 3))
             if kind == Kind.NPY:
@@ -140,14 +140,14 @@ def _write_json(files: list[Path], xyz: "np.ndarray", table: "pa.Table") -> None
     """Write one file per frame, bad ones too: some readers pair files with frames by order."""
     import numpy as np
 
-    rows = zip(files, xyz, table["status"].to_pylist(), table["bridged"].to_pylist(), strict=True)
-    for file, one, status, bridged in rows:
+    columns = (table[name].to_pylist() for name in ("status", "interpolated"))
+    for file, one, status, interpolated in zip(files, xyz, *columns, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         # float32 written as the decimal of its float64 reads back as the same float32.
         content = {
             "keypoints": np.nan_to_num(one).astype(float).tolist(),
             "status": status,
-            "bridged": bridged,
+            "interpolated": interpolated,
         }
         file.write_text(json.dumps(content))
 
@@ -221,13 +221,13 @@ def _read(
     columns = {
         "xyz": fixed_lists(xyz.astype(np.float32), is_missing),
         "status": pa.array(status, pa.int8()),
-        "bridged": pa.array([bridged for _, _, bridged in found]),
+        "interpolated": pa.array([interpolated for _, _, interpolated in found]),
     }
     return assemble(POSE3D, explode(index), columns)
 
 
 def _from_json(file: Path) -> tuple["np.ndarray | None", int, bool]:
-    """Return joints around the pelvis, status and whether they were bridged."""
+    """Return joints around the pelvis, status and whether they were interpolated."""
     from pipeline.schema import Status
 
     try:
@@ -239,7 +239,9 @@ def _from_json(file: Path) -> tuple["np.ndarray | None", int, bool]:
         raise PipelineError(
             f'{file} does not hold {{"keypoints": 17 times [x, y, z]}}. Repair or remove it'
         ) from None
-    return points, content.get("status", int(Status.OK)), content.get("bridged", False)
+    # Files of version 1 say `bridged`.
+    interpolated = content.get("interpolated", content.get("bridged", False))
+    return points, content.get("status", int(Status.OK)), interpolated
 
 
 def _from_npy(file: Path, frames: int) -> Iterator[tuple["np.ndarray | None", int, bool]]:

@@ -160,7 +160,7 @@ def _rows(recording: "Recording", parser: ModuleType) -> "pa.Table":
 
     from extract.kinect import centred
     from extract.tables import assemble, explode, fixed_lists
-    from pipeline.schema import INDEX, Status, shard
+    from pipeline.schema import INDEX, VIEW, Status, shard
 
     tracklets = recording.tracklets(parser.TRAIN_STEP)
     keys = explode(pa.Table.from_pylist([one._asdict() for one in tracklets], INDEX))
@@ -169,9 +169,10 @@ def _rows(recording: "Recording", parser: ModuleType) -> "pa.Table":
     columns = {
         "xyz": fixed_lists(centred(recording.xyz, parser.JOINTS)[rows], np.zeros(len(rows), bool)),
         "status": pa.array(np.full(len(rows), int(Status.OK), np.int8)),
-        "bridged": pa.array(np.zeros(len(rows), bool)),
+        "interpolated": pa.array(np.zeros(len(rows), bool)),
     }
-    columns |= {name: pa.nulls(len(rows)) for name in ("width", "height", "xy_px", "score", "jpeg")}
+    unknown = (*VIEW, "width", "height", "xy_px", "score", "jpeg", "silhouette")
+    columns |= {name: pa.nulls(len(rows)) for name in unknown}
     return assemble(shard(parser.JOINTS), keys, columns)
 
 

@@ -75,8 +75,9 @@ class Shards:
 
     @cached_property
     def tracklets(self) -> "pd.DataFrame":
-        """One row per tracklet: `tracklet, pid, camid, split, first, length`.
+        """One row per tracklet: `tracklet, pid, camid, split, first, length` and how it was seen.
 
+        That is what `pipeline.schema.VIEW` names, None or NaN where the dataset does not say.
         `first` is the global row of its first frame; its frames follow each other.
         """
         return pq.read_table(self._cache / "tracklets.parquet", use_threads=False).to_pandas()
@@ -107,9 +108,9 @@ class Shards:
         return self._array("status")
 
     @property
-    def bridged(self) -> np.ndarray:
+    def interpolated(self) -> np.ndarray:
         """Whether a frame's 3D joints rest on interpolated 2D joints, `(F,)`."""
-        return self._array("bridged")
+        return self._array("interpolated")
 
     @property
     def width(self) -> np.ndarray:
@@ -145,6 +146,17 @@ class Shards:
             found[row] if row in found else self._read_frame(file, place)
             for row, (file, place) in zip(wanted.tolist(), at, strict=True)
         ]
+
+    def silhouettes(self, rows: Iterable[int]) -> list[bytes | None]:
+        """Return the silhouettes at some global rows as 1-bit PNG, None where there is none."""
+        ends = self._array("silhouette_ends")
+        wanted = [(int(ends[row]), int(ends[row + 1])) for row in rows]
+        return [self._silhouettes[a:b].tobytes() if b > a else None for a, b in wanted]
+
+    @property
+    def has_silhouettes(self) -> bool:
+        """Whether any frame has a silhouette."""
+        return bool(self._array("silhouette_ends")[-1])
 
     def paths(self) -> pa.Array:
         """Return where each frame came from, relative to the dataset's folder, `F` strings."""
@@ -223,6 +235,10 @@ class Shards:
         if name not in self._arrays:
             self._arrays[name] = np.asarray(np.load(self._cache / f"{name}.npy", mmap_mode="r"))
         return self._arrays[name]
+
+    @cached_property
+    def _silhouettes(self) -> np.ndarray:
+        return np.asarray(np.memmap(self._cache / "silhouettes.bin", np.uint8, "r"))
 
     @cached_property
     def _places(self) -> np.ndarray:

@@ -104,8 +104,8 @@ def _cells(shards: Shards, row: int, span: float, truth: Truth | None) -> list[n
     caption = f"frame {shards.frame_number[row]}"
     if status != Status.OK:
         caption += f"  {status.name.lower().replace('_', ' ')}"
-    elif shards.bridged[row]:
-        caption += "  bridged"
+    elif shards.interpolated[row]:
+        caption += "  interpolated"
     xyz, xyz_truth = shards.xyz[row], None if truth is None else truth.xyz[row]
     return [
         draw.captioned(draw.fitted(skeleton_on_frame(shards, row, truth), CELL), caption),

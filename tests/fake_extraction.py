@@ -71,7 +71,7 @@ def make(folder: Path, tracklets: list[tuple[str, int, int, str, int]], seed: in
         names = [f"{split}/{tracklet}F{i:03}.jpg" for i in range(length)]
         made.index.append(
             {"tracklet": tracklet, "pid": pid, "camid": camid, "split": split, "frames": names,
-             "frame_numbers": [i + 1 for i in range(length)], "clothes": None}
+             "frame_numbers": [i + 1 for i in range(length)]}
         )  # fmt: skip
         for i, name in enumerate(names):
             file = folder / "raw/fake" / name
@@ -83,7 +83,7 @@ def make(folder: Path, tracklets: list[tuple[str, int, int, str, int]], seed: in
                  "xy_px": rng.uniform(0, 32, 34).astype(np.float32).tolist(),
                  "score": rng.uniform(0, 1, 17).astype(np.float32).tolist(),
                  "xyz": rng.normal(size=51).astype(np.float32).tolist(),
-                 "bridged": False, "status": int(Status.OK)}
+                 "interpolated": False, "status": int(Status.OK)}
             )  # fmt: skip
     return made
 

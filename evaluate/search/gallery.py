@@ -92,9 +92,10 @@ class Gallery:
             raise PipelineError(f"{file} is no gallery: it lacks {', '.join(sorted(missing))}")
         about = schema.metadata(table.schema)
         version = about.get("schema_version", "none")
-        if version != schema.VERSION:
+        if version not in schema.READABLE:
             raise PipelineError(
-                f"{file} has schema version {version}, this program reads {schema.VERSION}. "
+                f"{file} has schema version {version}, this program reads "
+                f"{' and '.join(schema.READABLE)}. "
                 "Fill a new file"
             )
         if about.get("model") != model:

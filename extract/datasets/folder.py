@@ -3,8 +3,9 @@
     <split>/<pid>/<camera>/<tracklet>/*.jpg      split: train, val, query or gallery
 
 or `frames.csv` in the dataset's folder, one line per frame in any order, with the columns
-`path,split,pid,camid,tracklet` and optionally `frame` (a number to sort by) and `clothes`. Paths
-are relative to the dataset's folder.
+`path,split,pid,camid,tracklet` and optionally `frame` (a number to sort by), `clothes`, `spectrum`
+(visible, infrared), `platform` (ground, aerial), `altitude_m`, `distance_m`, `angle_deg`: those of
+a tracklet's first frame count. Paths are relative to the dataset's folder.
 
 Person 0 is a distractor, -1 is junk, which is left out. The others keep their number where all
 names are numbers; else they are numbered from 1 in the order of their names. Cameras are numbered
@@ -16,6 +17,7 @@ person and camera out, so cameras must have the same name in all splits.
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from extract.tracklets import (
     Format,
@@ -27,6 +29,7 @@ from extract.tracklets import (
 )
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.names import DISTRACTOR, JUNK, natural, refuse_two_spellings, whole_number
+from pipeline.schema import PLATFORMS, SPECTRA
 
 FORMAT = Format(
     source="docs/datasets.md shows the folders to make, or the CSV file.", shared_people="error"
@@ -82,18 +85,37 @@ def _read_csv(reading: Reading) -> Iterator[Tracklet]:
     tracklets: dict[tuple, list] = {}
     for number, line in enumerate(lines, 2):
         key = (_known(line["split"]), pids[line["pid"]], line["tracklet"], camids[line["camid"]])
-        clothes = line.get("clothes")
         order, where = line.get("frame"), f"{path}:{number}"
         at = whole_number(order, where) if order else last_number(line["path"], number)
-        outfit = whole_number(clothes, where) if clothes else None
-        tracklets.setdefault(key, []).append((at, natural(line["path"]), line["path"], outfit))
+        frame = (at, natural(line["path"]), line["path"], _view(line, where))
+        tracklets.setdefault(key, []).append(frame)
     for (split, pid, name, camid), frames in sorted(tracklets.items()):
         if pid == JUNK:
             reading.counted["junk_tracklets"] += 1
             continue
         ordered = sorted(frames, key=lambda frame: frame[:2])
-        numbers, _, names, clothes = (list(column) for column in zip(*ordered, strict=True))
-        yield Tracklet(name, pid, camid, split, names, numbers, clothes[0])
+        numbers, _, names, views = (list(column) for column in zip(*ordered, strict=True))
+        yield Tracklet(name, pid, camid, split, names, numbers, **views[0])
+
+
+def _view(line: dict[str, str], where: str) -> dict[str, Any]:
+    """Return what a line says about how its tracklet was seen."""
+    found: dict[str, Any] = {}
+    if line.get("clothes"):
+        found["clothes"] = whole_number(line["clothes"], where)
+    for name, known in (("spectrum", SPECTRA), ("platform", PLATFORMS)):
+        if value := line.get(name):
+            if value not in known:
+                hint = did_you_mean(value, known)
+                raise PipelineError(f"{where}: {value!r} is no {name}. {hint}")
+            found[name] = value
+    for name in ("altitude_m", "distance_m", "angle_deg"):
+        if value := line.get(name):
+            try:
+                found[name] = float(value)
+            except ValueError:
+                raise PipelineError(f"{where}: {name} is {value!r}. Give a number") from None
+    return found
 
 
 def _known(split: str) -> str:

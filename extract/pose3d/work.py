@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extract import tables
-from extract.pose3d import gaps as bridge
+from extract.pose3d import gaps
 from extract.pose3d.normalise import normalise
 from pipeline import schema
 from pipeline.schema import Status
@@ -70,25 +70,25 @@ class Pose3dWork:
         xy, score = tables.to_numpy(poses, "xy_px", (17, 2)), tables.to_numpy(poses, "score", (17,))
         valid = poses["status"].to_numpy() == Status.OK
         xyz = np.zeros((len(poses), 17, 3), np.float32)
-        used, bridged = valid.copy(), np.zeros(len(poses), bool)
+        used, interpolated = valid.copy(), np.zeros(len(poses), bool)
         runs, inputs = [], []
         for a, b in _tracklets(poses):
-            filled, filled_score, bridged[a:b] = bridge.bridge(
+            filled, filled_score, interpolated[a:b] = gaps.bridge(
                 xy[a:b], score[a:b], valid[a:b], self.knobs.max_gap
             )
-            used[a:b] |= bridged[a:b]
+            used[a:b] |= interpolated[a:b]
             if not used[a:b].any():
                 continue
             placed = normalise(filled, filled_score, self.place.root_px, self.place.height_px)
-            for first, end in bridge.runs(used[a:b]):
+            for first, end in gaps.runs(used[a:b]):
                 runs.append((a + first, a + end))
                 inputs.append(tuple(part[first:end] for part in placed))
         if inputs:
             for (a, b), lifted in zip(runs, lifter(inputs), strict=True):
-                xyz[a:b] = bridge.smooth(lifted, self.knobs.smooth)
+                xyz[a:b] = gaps.smooth(lifted, self.knobs.smooth)
         columns = {
             "xyz": tables.fixed_lists(xyz, ~used),
-            "bridged": pa.array(bridged),
+            "interpolated": pa.array(interpolated),
             "status": poses["status"],
         }
         return tables.assemble(schema.POSE3D, poses, columns)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from pipeline import console, images, paths, schema
 from pipeline.code.fingerprint import note_done
 from pipeline.errors import PipelineError
-from pipeline.schema import ROW_GROUP_FRAMES, SHARD, Status
+from pipeline.schema import ROW_GROUP_FRAMES, SHARD, VIEW, Status
 from pipeline.skeleton import COCO17, H36M17
-from shards.write.truth import TrueJoints
+from shards.write.truth import Silhouettes, TrueJoints
 
 if TYPE_CHECKING:
     from shards.write.plan import Plan
@@ -93,7 +93,7 @@ def _write_shard(
         file,
         described,
         compression=compression,
-        use_dictionary=["tracklet", "split"],
+        use_dictionary=["tracklet", "split", *VIEW],
         write_statistics=_FILTERABLE,
     ) as writer:
         written, group = 0, []
@@ -117,13 +117,15 @@ def _bytes(table: pa.Table) -> int:
 
 def _joined(plan: "Plan", split: str, skip: int, readers: ThreadPoolExecutor) -> Iterator[pa.Table]:
     """Yield the frames of one tracklet after another, without the first `skip`."""
-    expected = [(name, length) for s, name, length in plan.tracklets if s == split]
+    own = [i for i, (s, _, _) in enumerate(plan.tracklets) if s == split]
     streams = {
-        stage: by_tracklet(sorted(plan.poses[stage].glob(f"{split}-*.parquet")))
-        for stage in ("pose2d", "pose3d")
+        stage: by_tracklet(sorted(plan.poses[stage].glob(f"{split}-*.parquet")), expected)
+        for stage, expected in (("pose2d", schema.POSE2D), ("pose3d", schema.POSE3D))
     }
     truth = TrueJoints(plan.truth) if plan.truth else None
-    for i, (name, length) in enumerate(expected):
+    silhouettes = Silhouettes(plan.silhouettes) if plan.silhouettes else None
+    for i, at in enumerate(own):
+        _, name, length = plan.tracklets[at]
         pose2d, pose3d = (
             _same(plan, stage, next(stream, None), name, length)
             for stage, stream in streams.items()
@@ -133,16 +135,20 @@ def _joined(plan: "Plan", split: str, skip: int, readers: ThreadPoolExecutor) ->
                 pose3d = pose3d.set_column(
                     pose3d.column_names.index("xyz"), "xyz", truth(pose2d["path"])
                 )
-            yield _with_frames(plan, pose2d, pose3d, readers)
+            table = _with_frames(plan, pose2d, pose3d, readers)
+            table |= {name: pa.repeat(plan.views[name][at], length) for name in VIEW}
+            if silhouettes:
+                table["silhouette"] = silhouettes(pose2d["path"])
+            yield schema.current(pa.table(table), SHARD)
 
 
-def by_tracklet(files: Iterable[Path]) -> Iterator[pa.Table]:
+def by_tracklet(files: Iterable[Path], expected: pa.Schema) -> Iterator[pa.Table]:
     """Cut the rows of sorted files at every frame 0, a few thousand rows at a time."""
     parts: list[pa.Table] = []
     for file in files:
         with pq.ParquetFile(file) as opened:
             for batch in opened.iter_batches(4096, use_threads=False):
-                table = pa.Table.from_batches([batch])
+                table = schema.current(pa.Table.from_batches([batch]), expected)
                 starts = np.flatnonzero(table["frame"].to_numpy() == 0)
                 bounds = [0, *starts[starts > 0], len(table)]
                 for a, b in pairwise(bounds):
@@ -167,8 +173,8 @@ def _same(plan: "Plan", stage: str, table: pa.Table | None, name: str, length: i
 
 def _with_frames(
     plan: "Plan", pose2d: pa.Table, pose3d: pa.Table, readers: ThreadPoolExecutor
-) -> pa.Table:
-    """Join the two pose tables of one tracklet with its encoded frames.
+) -> dict[str, Any]:
+    """Join the two pose tables of one tracklet with its encoded frames, as columns by name.
 
     A frame that was spoilt since its joints were found has the status of what is stored: nothing.
     """
@@ -188,9 +194,8 @@ def _with_frames(
                 f"{plan.root / names[spoilt[0]]}: they count as unreadable"
             )
     columns = {name: pose2d[name] for name in pose2d.column_names}
-    columns |= {"xyz": pose3d["xyz"], "bridged": pose3d["bridged"]}
-    columns |= {"jpeg": pa.array(jpegs, pa.binary()), "status": pa.array(status, pa.int8())}
-    return pa.table([columns[name] for name in SHARD.names], schema=SHARD)
+    columns |= {name: pose3d[name] for name in ("xyz", "interpolated")}
+    return columns | {"jpeg": pa.array(jpegs, pa.binary()), "status": pa.array(status, pa.int8())}
 
 
 def _read_frame(file: Path | None) -> bytes | None:

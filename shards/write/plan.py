@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -26,7 +27,9 @@ class Plan:
         root: Folder that frame paths are relative to.
         tracklets: Rows of the index, `(split, tracklet, frames)`, in the order of the shards.
         embed_frames: Whether frames go into the shards.
+        views: How each was seen, a row of `pipeline.schema.VIEW` for each of `tracklets`.
         truth: File of true joints that replace the found ones, or None.
+        silhouettes: File of silhouettes of the dataset's frames, or None.
         shard_bytes: Size that no shard exceeds, unless a single tracklet does.
         fingerprint: Changes with anything that decides the bytes.
         knobs: Fingerprint of the knobs alone.
@@ -38,8 +41,10 @@ class Plan:
     poses: dict[str, Path]
     root: Path
     tracklets: list[tuple[str, str, int]]
+    views: pa.Table
     embed_frames: bool
     truth: Path | None
+    silhouettes: Path | None
     shard_bytes: int
     fingerprint: str
     knobs: str
@@ -125,16 +130,14 @@ def plan_shards(stage: Stage) -> Plan:
         for file in files:
             schema.check(file, expected, stage.rebuild(name))
         inputs += files
-    table = pq.read_table(index, columns=["split", "pid", "tracklet", "frames"])
-    table = table.append_column("length", pc.list_value_length(table["frames"]))
-    keys = [(key, "ascending") for key in ("split", "pid", "tracklet")]
-    rows = table.select(["split", "pid", "tracklet", "length"]).sort_by(keys).to_pylist()
-    tracklets = [(row["split"], row["tracklet"], row["length"]) for row in rows]
-    tracklets = tracklets[: stage.limit or None]
+    table = _tracklets(index, stage.limit)
+    columns = [table[name].to_pylist() for name in ("split", "tracklet", "length")]
+    tracklets = list(zip(*columns, strict=True))
+    silhouettes = paths.dataset_root(dataset) / "silhouettes.parquet"
     truth = paths.dataset_root(dataset) / "truth.parquet" if knobs.skeletons == "truth" else None
     made_of = fingerprint(
         *inputs,
-        *([truth] if truth and truth.exists() else []),
+        *(file for file in (truth, silhouettes) if file and file.exists()),
         code=digest(stage.name, stage.key, stage.params),
         schema=schema.VERSION,
         knobs=knobs.model_dump(mode="json"),
@@ -146,13 +149,23 @@ def plan_shards(stage: Stage) -> Plan:
         poses=poses,
         root=paths.dataset_root(dataset),
         tracklets=tracklets,
+        views=table.select(schema.VIEW),
         embed_frames=knobs.embed_frames,
         truth=truth,
+        silhouettes=silhouettes if silhouettes.exists() else None,
         shard_bytes=knobs.shard_mb * 2**20,
         fingerprint=made_of,
         knobs=stage.params.fingerprint("shards"),
         then=first_training(stage),
     )
+
+
+def _tracklets(index: Path, limit: int) -> pa.Table:
+    """Return the rows of an index in the order of shards, with the `length` of each."""
+    table = schema.current(pq.read_table(index), schema.INDEX)
+    table = table.append_column("length", pc.list_value_length(table["frames"]))
+    keys = [(key, "ascending") for key in ("split", "pid", "tracklet")]
+    return table.drop_columns(["frames", "frame_numbers"]).sort_by(keys)[: limit or None]
 
 
 def first_training(stage: Stage) -> str:

@@ -1,4 +1,4 @@
-"""True skeletons of rendered people, in place of those found: what better extraction would give."""
+"""What a dataset knows of its frames beside their pixels: true joints, silhouettes."""
 
 from pathlib import Path
 
@@ -40,3 +40,32 @@ class TrueJoints:
         rows = at.fill_null(0).to_numpy()
         is_unknown = at.is_null().to_numpy()
         return fixed_lists(self._xyz[rows].astype(np.float32), is_unknown)
+
+
+class Silhouettes:
+    """The silhouettes of a dataset's `silhouettes.parquet`, by the path of their frame.
+
+    Its columns are `path`, relative to the dataset's folder, and `silhouette`: a 1-bit PNG of the
+    frame's size, white where the person is seen.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Read them.
+
+        Raises:
+            PipelineError: If the file is no such table.
+        """
+        try:
+            table = pq.read_table(file, columns=["path", "silhouette"], use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise PipelineError(
+                f"{file} is no table with columns path and silhouette ({reason}). Write it again "
+                "or remove it"
+            ) from None
+        self._paths = table["path"].combine_chunks()
+        self._pictures = table["silhouette"].combine_chunks().cast(pa.binary())
+
+    def __call__(self, paths: pa.ChunkedArray) -> pa.Array:
+        """Return the silhouettes of some frames; null where there is none."""
+        return self._pictures.take(pc.index_in(paths, self._paths).combine_chunks())

@@ -22,7 +22,7 @@ def test_a_table_we_wrote_is_accepted_with_its_metadata(tmp_path):
 def test_another_version_names_file_both_versions_and_the_command(tmp_path):
     path = write(tmp_path / "a.parquet", schema.SHARD, schema_version="0")
     with pytest.raises(
-        PipelineError, match=rf"{path} has schema version 0, .* reads 1\. Run: redo"
+        PipelineError, match=rf"{path} has schema version 0, .* reads 1 and 2\. Run: redo"
     ):
         schema.check(path, schema.SHARD, "redo")
 

@@ -33,7 +33,7 @@ def made(extracted: Callable[..., Extracted]) -> Extracted:
     for frame in made.frames:
         if frame["xyz"]:
             frame["xyz"][:3] = [0.0, 0.0, 0.0]
-    made.frames[6] |= {"status": int(Status.LOW_SCORE), "bridged": True}
+    made.frames[6] |= {"status": int(Status.LOW_SCORE), "interpolated": True}
     made.write_pose()
     return made
 

@@ -90,7 +90,7 @@ def test_a_shard_of_another_version_is_one_line(inspect, what):
     pq.write_table(table.replace_schema_metadata(about), file)
     done = inspect(what)
     assert done.returncode == 1
-    assert "has schema version 0, this program reads 1. Run: dvc repro shards@fake" in done.stderr
+    assert "schema version 0, this program reads 1 and 2. Run: dvc repro shards@fake" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

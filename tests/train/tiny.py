@@ -37,7 +37,7 @@ def frame(pid: int, tracklet: str, number: int, split: str, camid: int) -> dict:
     return {
         "tracklet": tracklet, "pid": pid, "camid": camid, "split": split, "frame": number,
         "frame_number": number + 1, "path": f"{tracklet}F{number}.jpg", "width": 32, "height": 64,
-        "xy_px": [0.0] * 34, "score": [1.0] * 17, "bridged": False, "status": int(Status.OK),
+        "xy_px": [0.0] * 34, "score": [1.0] * 17, "interpolated": False, "status": int(Status.OK),
         "xyz": (xyz - xyz[:1]).astype(np.float32).ravel().tolist(),
         "jpeg": cv2.imencode(".png", picture)[1].tobytes(),
     }  # fmt: skip
@@ -95,7 +95,7 @@ def write_project(folder: Path, made: list[dict], **knobs: dict) -> Path:
     tracklets = {row["tracklet"]: row for row in made}.values()
     index = [
         {key: row[key] for key in ("tracklet", "pid", "camid", "split")}
-        | {"frames": [], "frame_numbers": [], "clothes": None}
+        | {"frames": [], "frame_numbers": []}
         for row in tracklets
     ]
     (folder / "data/index").mkdir(parents=True)

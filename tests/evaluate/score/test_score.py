@@ -14,7 +14,7 @@ from evaluate.score.run import find_rules, score_tables
 from extract.index import find_parser
 from pipeline.errors import PipelineError
 from pipeline.params.config import Params, load
-from pipeline.schema import INDEX, PER_QUERY, check, features, with_metadata
+from pipeline.schema import INDEX, PER_QUERY, VIEW, check, features, with_metadata
 from tests.conftest import ROOT
 
 
@@ -24,7 +24,7 @@ def table(rows: list[tuple], channels: int = 8, seed: int = 0, **columns: list) 
     names, pids, camids, splits = zip(*rows, strict=True)
     centres = rng.standard_normal((max(pids) + 2, channels))
     values = centres[list(pids)] + 0.7 * rng.standard_normal((len(rows), channels))
-    columns = {"clothes": [None] * len(rows), "trial": [None] * len(rows)} | columns
+    columns = {name: [None] * len(rows) for name in (*VIEW, "trial")} | columns
     flat = pa.array(values.astype(np.float32).ravel())
     made = {
         "tracklet": names,

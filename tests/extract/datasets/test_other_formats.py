@@ -112,6 +112,21 @@ class TestFolder:
         assert found["rows"]["t2"]["clothes"] is None
         assert splits_of(found) == {"t1": "query", "t2": "gallery"}
 
+    def test_a_csv_says_how_a_tracklet_was_seen(self, tmp_path: Path, index: Callable) -> None:
+        header = "path,split,pid,camid,tracklet,spectrum,platform,altitude_m,distance_m,angle_deg\n"
+        lines = "a.jpg,query,4,0,t1,infrared,aerial,30,12.5,60\nb.jpg,gallery,4,1,t2,,,,,\n"
+        (tmp_path / "frames.csv").write_text(header + lines)
+        rows = index(tmp_path, "folder")["rows"]
+        names = ("spectrum", "platform", "altitude_m", "distance_m", "angle_deg", "clothes")
+        seen = [rows["t1"][name] for name in names]
+        assert seen == ["infrared", "aerial", 30.0, 12.5, 60.0, None]
+        assert all(rows["t2"][name] is None for name in names)
+        for wrong, fault in (("infrarot", "is no spectrum. Did you mean infr"), ("", "a number")):
+            spoilt = lines.replace("infrared", wrong).replace("12.5", "12.5" if wrong else "near")
+            (tmp_path / "frames.csv").write_text(header + spoilt)
+            with pytest.raises(PipelineError, match=f"frames.csv:2: .*{fault}"):
+                index(tmp_path, "folder")
+
     def test_frames_of_a_csv_without_numbers_come_in_natural_order(
         self, tmp_path: Path, index: Callable
     ) -> None:

@@ -43,7 +43,7 @@ def test_gaps_are_bridged_flagged_and_too_long_ones_stay_empty(project):
         files[i].unlink()
     run()
     rows = project.table("pose3d")
-    bridged = [i for i, row in enumerate(rows) if row["bridged"]]
+    bridged = [i for i, row in enumerate(rows) if row["interpolated"]]
     empty = [i for i, row in enumerate(rows) if row["xyz"] is None]
     assert bridged == [5, 6, 7]
     assert empty == [0, 20, 21, 22, 23, 39]

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import schema
+from pipeline.errors import PipelineError
 from pipeline.images import decode
 from pipeline.lock import locked
 from pipeline.schema import Status
@@ -65,6 +67,7 @@ def test_every_frame_has_its_own_joints_and_bytes(extracted: Callable[..., Extra
         file = Path("raw/fake") / frame["path"]
         frameless = frame["status"] in (Status.MISSING, Status.UNREADABLE)
         expected = frame | {"jpeg": None if frameless else file.read_bytes()}
+        expected |= dict.fromkeys((*schema.VIEW, "silhouette"))
         assert row == expected
 
 
@@ -260,3 +263,34 @@ def test_true_joints_replace_lifted_ones_as_seen_along_the_ray(extracted: Callab
     for frame, expected in zip(known, xyz, strict=True):
         np.testing.assert_allclose(found[frame["path"]], expected, rtol=1e-5)
     assert all(found[frame["path"]] is None for frame in made.frames if frame["pid"] != 2)
+
+
+def test_how_a_tracklet_was_seen_and_silhouettes_reach_whoever_reads(extracted, project):
+    made = extracted(PEOPLE)
+    view = {
+        "clothes": 4, "spectrum": "infrared", "platform": "aerial", "altitude_m": 30.0,
+        "distance_m": 45.5, "angle_deg": 60.0,
+    }  # fmt: skip
+    made.index[0] |= view
+    file = project / "data/index/fake.parquet"
+    pq.write_table(pa.Table.from_pylist(made.index, pq.read_schema(file)), file)
+    first, second = made.frames[0]["path"], made.frames[1]["path"]
+    black = cv2.imencode(".png", np.zeros((64, 32), np.uint8))[1].tobytes()
+    known = pa.table({"path": [second, first], "silhouette": [b"other", black]})
+    pq.write_table(known, project / "raw/fake/silhouettes.parquet")
+    write_shards_of()
+    shards = Shards(project / "data/shards/fake")
+    seen = shards.tracklets.set_index("tracklet")[list(schema.VIEW)]
+    assert seen.loc[made.index[0]["tracklet"]].to_dict() == view
+    assert seen.drop(made.index[0]["tracklet"]).isna().all(axis=None)
+    assert shards.has_silhouettes
+    paths = shards.paths().to_pylist()
+    rows = [paths.index(first), paths.index(second), paths.index(made.frames[2]["path"])]
+    assert shards.silhouettes(rows) == [black, b"other", None]
+
+
+def test_a_file_of_silhouettes_that_is_none_is_one_line(extracted, project):
+    extracted(PEOPLE[:1])
+    (project / "raw/fake/silhouettes.parquet").write_bytes(b"nothing")
+    with pytest.raises(PipelineError, match=r"silhouettes.parquet is no table with columns path"):
+        write_shards_of()

@@ -26,7 +26,8 @@ def render(folder: Path) -> list[list[Path]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from extract.walkers.clip import film, scene
+    from extract.walkers.clip import film
+    from extract.walkers.frame import scene
     from extract.walkers.person import stranger
 
     rows, files = [], []

@@ -102,7 +102,8 @@ def _make_frames(count: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from extract.walkers.clip import film, scene
+    from extract.walkers.clip import film
+    from extract.walkers.frame import scene
     from extract.walkers.person import stranger
     from pipeline.schema import INDEX, with_metadata
 

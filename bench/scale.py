@@ -74,7 +74,8 @@ def pictures() -> list[bytes]:
     """Render the JPEGs that all frames are copies of."""
     import cv2
 
-    from extract.walkers.clip import film, scene
+    from extract.walkers.clip import film
+    from extract.walkers.frame import scene
     from extract.walkers.person import stranger
 
     made = []

@@ -13,7 +13,8 @@ CLIPS, FRAMES, RUNS = 8, 20, 3
 
 def film_clips() -> None:
     """Render and encode 160 frames in this process, on one core."""
-    from extract.walkers.clip import film, scene
+    from extract.walkers.clip import film
+    from extract.walkers.frame import scene
     from extract.walkers.person import stranger
 
     for seed in range(CLIPS):

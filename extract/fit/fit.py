@@ -78,7 +78,7 @@ def find_joints(folder: Path, clips: "Clips", device: str) -> tuple["np.ndarray"
     import numpy as np
 
     from extract.pose2d.estimator import Estimator
-    from extract.walkers.clip import CROP_HEIGHT, CROP_WIDTH
+    from extract.walkers.frame import CROP_HEIGHT, CROP_WIDTH
 
     estimator = Estimator(CONFIGS / "pose2d.py", folder / ESTIMATOR, device)
     parts = []

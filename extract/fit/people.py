@@ -96,7 +96,8 @@ def _camera(sampling: Sampling, camera: int, matrix: np.ndarray, size: tuple[int
     """Render the clips of one camera."""
     import cv2
 
-    from extract.walkers.clip import film, scene
+    from extract.walkers.clip import film
+    from extract.walkers.frame import scene
     from extract.walkers.person import stranger
 
     cv2.setNumThreads(1)
@@ -137,7 +138,7 @@ def input_map(config: Path) -> tuple[np.ndarray, tuple[int, int]]:
         config: The estimator's MMPose config.
     """
     from extract.engine.models import read_config
-    from extract.walkers.clip import CROP_HEIGHT, CROP_WIDTH
+    from extract.walkers.frame import CROP_HEIGHT, CROP_WIDTH
 
     steps = {step["type"]: step for step in read_config(config).val_pipeline}
     from mmpose.structures.bbox import get_warp_matrix

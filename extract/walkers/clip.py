@@ -1,44 +1,26 @@
 """One tracklet: a person walks past a camera, and the crops and joints that come of it."""
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from extract.walkers.camera import Boxes, Camera
 from extract.walkers.figure import figure
-from extract.walkers.gait import SIDES, Motion, Walk, walk
+from extract.walkers.frame import CROP_HEIGHT, CROP_WIDTH, SCALE, Actor, Picture, Scene, expose
+from extract.walkers.gait import Motion, Walk, walk
 from extract.walkers.mesh import Sketch, sketch
 from extract.walkers.person import Person, stranger
-from extract.walkers.street import THINGS, backdrop, fill, thing
+from extract.walkers.street import THINGS, thing
+from extract.walkers.worlds import FINE, Effects, Fault, by_night, in_infrared, own_size
 from pipeline.skeleton import COCO17, coco_to_h36m
 
 FPS = 15.0
-CROP_WIDTH, CROP_HEIGHT = 128, 256
-# Drawn twice as large and averaged: smooth edges cost a tenth of the time.
-_SCALE = 2
 
 OUT_OF_SIGHT, BEHIND_BODY, SEEN = 0, 1, 2
+PLAIN = Effects()
 
 # How much nearer than a joint its own limb's skin can be, in metres.
 _FLESH_M = np.array([0.06] * 5 + [0.17] * 12)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A camera and the street it looks at."""
-
-    camera: Camera
-    backdrop: np.ndarray
-
-
-@lru_cache(maxsize=64)
-def scene(*key: int) -> Scene:
-    """Return the scene that belongs to a seed."""
-    rng = np.random.default_rng(key)
-    camera = Camera.sample(rng)
-    return Scene(camera, backdrop(camera, rng))
 
 
 @dataclass(frozen=True)
@@ -46,12 +28,14 @@ class Clip:
     """Crops of one tracklet and the truth about them, for `T` frames.
 
     Attributes:
-        jpegs: Encoded crops, 128 wide and 256 high.
+        jpegs: Encoded crops, 128 wide and 256 high unless they keep the size of their box.
         xy_px: COCO-17 joints in crop pixels, `(T, 17, 2)` float32.
         visibility: 2 seen, 1 behind the own body, 0 hidden by something else or outside the crop;
             `(T, 17)` int8.
         xyz: H36M-17 joints in metres, camera axes, pelvis at the origin, `(T, 17, 3)` float32.
         root: Position of the pelvis in camera axes, metres, `(T, 3)` float32.
+        is_bad: Whether the frame was blurred or covered, `(T,)` bool.
+        silhouettes: Where the person is seen, as PNGs of one bit, where they were asked for.
     """
 
     jpegs: list[bytes]
@@ -59,18 +43,8 @@ class Clip:
     visibility: np.ndarray
     xyz: np.ndarray
     root: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Actor:
-    """Something in the picture besides the street: its sketch and whether it hides the subject."""
-
-    sketch: Sketch
-    is_nearer: bool
-
-    def at(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        t = min(t, len(self.sketch.corners) - 1)
-        return self.sketch.corners[t], self.sketch.colours[t]
+    is_bad: np.ndarray
+    silhouettes: list[bytes]
 
 
 def film(
@@ -79,6 +53,7 @@ def film(
     numbers: np.ndarray,
     rng: np.random.Generator,
     is_junk: bool = False,
+    effects: Effects = PLAIN,
 ) -> Clip:
     """Render one tracklet.
 
@@ -88,30 +63,56 @@ def film(
         numbers: Frame numbers at 15 per second, `(T,)`; gaps are frames that were lost.
         rng: Decides path, box errors, occlusion and noise.
         is_junk: Whether the detector's boxes miss the person.
+        effects: What the world does to it.
     """
     camera = where.camera
     motion = _pass_by(person, camera, numbers, rng)
+    if effects.is_infrared:
+        camera = by_night(camera, motion.joints["pelvis"].mean(0))
     subject = sketch(figure(person, motion), camera, camera.light)
-    actors = _bystanders(motion, camera, numbers, rng)
+    actors = _bystanders(motion, camera, numbers, rng, effects)
     coco = camera.to_axes(np.stack([motion.joints[name] for name in COCO17.joints], 1))
     boxes = Boxes.around(_extent(subject), rng, is_junk)
     xy_px = boxes.to_crop(camera.to_pixels(coco), CROP_HEIGHT)
     visibility = _own_body(subject, camera.to_pixels(coco), coco[..., 2])
-    jpegs = []
-    for t in range(len(numbers)):
-        canvas = _street(where, boxes, t)
-        _shadow(canvas, motion, camera, boxes, t)
-        for actor in actors:
-            if not actor.is_nearer:
-                fill(canvas, _to_canvas(actor.at(t)[0], boxes, t), actor.at(t)[1])
-        fill(canvas, _to_canvas(subject.corners[t], boxes, t), subject.colours[t])
-        hidden = _cover(canvas, actors, boxes, t)
-        visibility[t][_is_out_of_sight(xy_px[t], hidden)] = OUT_OF_SIGHT
-        jpegs.append(_expose(canvas, camera, rng))
+    faults = effects.faults(len(numbers))
+    covered = any(fault.cover for fault in faults)
+    passer = _passer_by(camera, len(numbers), effects) if covered else None
+    picture = Picture(
+        replace(where, camera=camera), motion, subject, actors, boxes, effects, passer
+    )
+    jpegs, silhouettes = _shoot(picture, faults, xy_px, visibility, rng)
     h36m = coco_to_h36m(coco, np.ones(coco.shape[:2]))[0]
     root = h36m[:, :1]
     stored = [part.astype(np.float32) for part in (xy_px, h36m - root, root[:, 0])]
-    return Clip(jpegs, stored[0], visibility, stored[1], stored[2])
+    is_bad = np.array([fault != FINE for fault in faults])
+    return Clip(jpegs, stored[0], visibility, stored[1], stored[2], is_bad, silhouettes)
+
+
+def _shoot(
+    picture: Picture,
+    faults: list[Fault],
+    xy_px: np.ndarray,
+    visibility: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[list[bytes], list[bytes]]:
+    """Expose all frames; joints that are out of sight, or whose crop has a size of its own, change.
+
+    Returns:
+        The crops, and the silhouettes where they are asked for.
+    """
+    jpegs, silhouettes, effects = [], [], picture.effects
+    for t, fault in enumerate(faults):
+        canvas, hidden = picture.draw(t, fault)
+        visibility[t][_is_out_of_sight(xy_px[t], hidden)] = OUT_OF_SIGHT
+        size = (CROP_WIDTH, CROP_HEIGHT)
+        if effects.at_own_size:
+            size = own_size(picture.boxes.height[t])
+            xy_px[t] = (xy_px[t] + 0.5) * size[1] / CROP_HEIGHT - 0.5
+        if effects.with_silhouettes:
+            silhouettes.append(picture.silhouette(t, hidden, size))
+        jpegs.append(expose(canvas, picture.where.camera, rng, size, fault))
+    return jpegs, silhouettes
 
 
 def _pass_by(person: Person, camera: Camera, numbers: np.ndarray, rng) -> Motion:
@@ -126,7 +127,9 @@ def _pass_by(person: Person, camera: Camera, numbers: np.ndarray, rng) -> Motion
     return motion
 
 
-def _bystanders(motion: Motion, camera: Camera, numbers: np.ndarray, rng) -> list[_Actor]:
+def _bystanders(
+    motion: Motion, camera: Camera, numbers: np.ndarray, rng, effects: Effects
+) -> list[Actor]:
     """Draw what else is in the picture: things, and other people, before or behind the subject."""
     middle = motion.joints["pelvis"].mean(0) * [1, 1, 0]
     toward = camera.position * [1, 1, 0] - middle
@@ -138,17 +141,17 @@ def _bystanders(motion: Motion, camera: Camera, numbers: np.ndarray, rng) -> lis
         near = 1.9 if kind == "car" else rng.uniform(0.6, 1.5)
         yaw = np.arctan2(side[1], side[0]) + rng.normal(0, 0.3)
         spot = middle + min(near, 0.6 * distance) * toward + rng.uniform(-1.2, 1.2) * side
-        actors.append(_Actor(sketch(thing(kind, spot, yaw, rng), camera, camera.light), True))
+        actors.append(Actor(sketch(thing(kind, spot, yaw, rng), camera, camera.light), True))
     if rng.random() < 0.22:
         apart = rng.choice([-1, 1]) * rng.uniform(0.7, 1.4)
-        who = stranger(rng)
+        who = _seen(stranger(rng), effects)
         other = _pass_by(who, camera, numbers, rng)
         place = middle + apart * toward + rng.uniform(-0.7, 0.7) * side
         place = place - other.joints["pelvis"].mean(0) * [1, 1, 0]
         for name, joint in other.joints.items():
             other.joints[name] = joint + place
         seen = sketch(figure(who, other), camera, camera.light)
-        actors.append(_Actor(seen, bool(apart > 0)))
+        actors.append(Actor(seen, bool(apart > 0)))
     return actors
 
 
@@ -174,66 +177,20 @@ def _own_body(subject: Sketch, xy: np.ndarray, depth: np.ndarray) -> np.ndarray:
     return visibility
 
 
-def _to_canvas(xy: np.ndarray, boxes: Boxes, t: int) -> np.ndarray:
-    size = CROP_HEIGHT * _SCALE
-    scale = size / boxes.height[t]
-    return (xy - boxes.centre[t]) * scale + np.array([size / 4, size / 2]) - 0.5
-
-
-def _street(where: Scene, boxes: Boxes, t: int) -> np.ndarray:
-    size = (CROP_WIDTH, CROP_HEIGHT)
-    scale = boxes.height[t] / size[1]
-    start = boxes.centre[t] - scale * np.array(size) / 2 + 0.5 * scale - 0.5
-    matrix = np.array([[scale, 0, start[0]], [0, scale, start[1]]])
-    flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
-    crop = cv2.warpAffine(where.backdrop, matrix, size, flags=flags, borderMode=border)
-    return cv2.resize(crop, None, fx=_SCALE, fy=_SCALE)
-
-
-def _shadow(canvas: np.ndarray, motion: Motion, camera: Camera, boxes: Boxes, t: int) -> None:
-    feet = [motion.joints[f"{side}_{end}"][t] for side in SIDES for end in ("heel", "toe")]
-    low, high = np.min(feet, 0), np.max(feet, 0)
-    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    reach = (high - low)[:2] / 2 + 0.04
-    ring = np.stack([np.cos(angle) * reach[0], np.sin(angle) * reach[1], 0 * angle], -1)
-    ring += [*(low + high)[:2] / 2, 0.0]
-    outline = _to_canvas(camera.to_pixels(camera.to_axes(ring)), boxes, t)
-    left, top = np.clip(outline.min(0), 0, None).astype(int)
-    right, bottom = np.clip(np.ceil(outline.max(0)).astype(int) + 1, 0, None)
-    region = canvas[top:bottom, left:right]
-    if region.size:
-        dark = np.zeros(region.shape[:2], np.uint8)
-        cv2.fillConvexPoly(dark, (outline - [left, top]).round().astype(np.int32), 1)
-        cv2.copyTo(cv2.convertScaleAbs(region, alpha=0.68), dark, region)
-
-
-def _cover(canvas: np.ndarray, actors: list[_Actor], boxes: Boxes, t: int) -> np.ndarray | None:
-    """Draw what stands before the subject; return where it does, or None when nothing does."""
-    hidden = None
-    for actor in actors:
-        if actor.is_nearer:
-            hidden = np.zeros(canvas.shape[:2], np.uint8) if hidden is None else hidden
-            corners, colours = actor.at(t)
-            corners = _to_canvas(corners, boxes, t)
-            fill(canvas, corners, colours)
-            fill(hidden, corners, np.full((len(corners), 1), 255.0))
-    return hidden
-
-
 def _is_out_of_sight(xy_px: np.ndarray, hidden: np.ndarray | None) -> np.ndarray:
     size = np.array([CROP_WIDTH, CROP_HEIGHT])
     out = ((xy_px < -0.5) | (xy_px > size - 0.5)).any(1)
     if hidden is not None:
-        column, row = (np.clip(xy_px.round(), 0, size - 1).astype(int) * _SCALE).T
+        column, row = (np.clip(xy_px.round(), 0, size - 1).astype(int) * SCALE).T
         out |= hidden[row, column] > 0
     return out
 
 
-def _expose(canvas: np.ndarray, camera: Camera, rng: np.random.Generator) -> bytes:
-    image = cv2.resize(canvas, (CROP_WIDTH, CROP_HEIGHT), interpolation=cv2.INTER_AREA)
-    if camera.blur_px > 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), camera.blur_px)
-    noise = rng.standard_normal((CROP_HEIGHT // 2, CROP_WIDTH // 2), dtype=np.float32)
-    noise = cv2.resize(noise * camera.noise, (CROP_WIDTH, CROP_HEIGHT))
-    noisy = cv2.add(image, cv2.merge([noise] * 3), dtype=cv2.CV_8U)
-    return cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1].tobytes()
+def _passer_by(camera: Camera, frames: int, effects: Effects) -> Sketch:
+    who = _seen(stranger(effects.rng), effects)
+    motion = _pass_by(who, camera, np.arange(frames), effects.rng)
+    return sketch(figure(who, motion), camera, camera.light)
+
+
+def _seen(person: Person, effects: Effects) -> Person:
+    return in_infrared(person, effects.rng) if effects.is_infrared else person

@@ -6,12 +6,17 @@ rows, name lists with `\r\n`, a uint16 query index, junk as `00-1`, distractors 
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from extract.walkers.clip import Clip
 from extract.walkers.person import Person
 from extract.walkers.plan import Tracklet
+from extract.walkers.worlds import View
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MAT_HEADER_BYTES = 116
 
@@ -55,11 +60,19 @@ def write_info(root: Path, planned: list[Tracklet], queries: list[int]) -> None:
     _write_mat(info / "query_IDX.mat", "query_IDX", index)
 
 
-def truth_table(tracklet: Tracklet, person: Person, clip: Clip):
+def truth_table(
+    tracklet: Tracklet, person: Person, clip: Clip, view: View | None = None
+) -> "pa.Table":
     """Return what is true of each frame of a tracklet, as an Arrow table.
 
     The person's columns (`height_m`, `bones_m`, `gait`) repeat in every row; Parquet stores a
-    repeated value once.
+    repeated value once. Columns of a world stand there only where it is not the plain one.
+
+    Args:
+        tracklet: What was rendered.
+        person: Who walked.
+        clip: The crops.
+        view: How it was seen, in a world where that differs.
     """
     import pyarrow as pa
 
@@ -72,26 +85,31 @@ def truth_table(tracklet: Tracklet, person: Person, clip: Clip):
     def same(value: object, kind: pa.DataType | None = None) -> pa.Array:
         return pa.array([value] * frames, kind)
 
-    return pa.table(
-        {
-            "path": [crop_path(tracklet, crop) for crop in tracklet.crops],
-            "tracklet": same(tracklet.name),
-            "split": same(tracklet.split),
-            "pid": same(tracklet.pid, pa.int32()),
-            "camid": same(tracklet.camid, pa.int16()),
-            "frame": pa.array(range(frames), pa.int32()),
-            "frame_number": pa.array(tracklet.frame_numbers, pa.int32()),
-            "xy_px": floats(clip.xy_px),
-            "visibility": floats(clip.visibility),
-            "xyz": floats(clip.xyz),
-            "root": floats(clip.root),
-            "body": same(tracklet.body, pa.int32()),
-            "outfit": same(tracklet.outfit, pa.int32()),
-            "height_m": same(person.body.height, pa.float32()),
-            "bones_m": same(person.body.bones),
-            "gait": same(person.gait.as_dict()),
-        }
-    )
+    columns = {
+        "path": [crop_path(tracklet, crop) for crop in tracklet.crops],
+        "tracklet": same(tracklet.name),
+        "split": same(tracklet.split),
+        "pid": same(tracklet.pid, pa.int32()),
+        "camid": same(tracklet.camid, pa.int16()),
+        "frame": pa.array(range(frames), pa.int32()),
+        "frame_number": pa.array(tracklet.frame_numbers, pa.int32()),
+        "xy_px": floats(clip.xy_px),
+        "visibility": floats(clip.visibility),
+        "xyz": floats(clip.xyz),
+        "root": floats(clip.root),
+        "body": same(tracklet.body, pa.int32()),
+        "outfit": same(tracklet.outfit, pa.int32()),
+        "height_m": same(person.body.height, pa.float32()),
+        "bones_m": same(person.body.bones),
+        "gait": same(person.gait.as_dict()),
+    }
+    if view is not None:
+        columns |= {name: same(value) for name, value in view._asdict().items()}
+    if clip.is_bad.any():
+        columns["is_bad"] = pa.array(clip.is_bad)
+    if clip.silhouettes:
+        columns["silhouette"] = pa.array(clip.silhouettes, pa.binary())
+    return pa.table(columns)
 
 
 def _write_mat(path: Path, key: str, array: np.ndarray) -> None:

@@ -4,7 +4,7 @@ Lengths are shares of the body height, after the anthropometric table of Drillis
 (1966), so that a tall and a small person have the same proportions on average.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -186,6 +186,11 @@ class Clothes:
             bag=str(rng.choice(["none", "none", "none", "backpack", "shoulder", "hand"])),
             hat=bool(rng.random() < 0.14),
         )
+
+    def in_kit(self, kit: Self) -> Self:
+        """Return the outfit with top and bottom of a team's, but shoes, bag and hat of its own."""
+        shared = ("top", "inner", "bottom", "accent", "front", "pattern", "sleeve", "leg", "hem")
+        return replace(self, **{name: getattr(kit, name) for name in (*shared, "skirt")})
 
 
 @dataclass(frozen=True)

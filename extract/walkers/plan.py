@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from extract.walkers.camera import Camera
 from extract.walkers.person import Body, Clothes, Face, Gait, Person
+from extract.walkers.worlds import SESSIONS, Effects, View, in_infrared, view
 from pipeline.names import DISTRACTOR, JUNK
 from pipeline.params.knobs import WalkersParams
 
 # What a generator is for; the first number after the seed.
 _LAYOUT, _BODY, _GAIT, _CLOTHES, _FACE, _CAMERA, _TRACKLET, _QUERY = range(8)
+_KIT, _INFRARED, _SESSION, _FAULTS, _CAPTION = range(8, 13)
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,23 @@ class Tracklet:
         """File names of the crops."""
         return [f"{self.name}F{frame:03d}.jpg" for frame in self.frame_numbers]
 
-    def person(self, seed: int) -> Person:
-        """Return who walks."""
+    def person(self, knobs: WalkersParams) -> Person:
+        """Return who walks, as the tracklet's camera sees them."""
+        person = self.dressed(knobs)
+        if self.is_infrared(knobs):
+            return in_infrared(person, self._rng(knobs, _INFRARED, self.outfit))
+        return person
+
+    def dressed(self, knobs: WalkersParams) -> Person:
+        """Return who walks, by day."""
+        seed, clothes = knobs.seed, Clothes.sample(self._rng(knobs, _CLOTHES, self.outfit))
+        if knobs.kits:
+            kit = Clothes.sample(self._rng(knobs, _KIT, self.outfit % knobs.kits))
+            clothes = clothes.in_kit(kit)
         return Person(
             Body.sample(np.random.default_rng([seed, _BODY, self.body])),
             Gait.sample(np.random.default_rng([seed, _GAIT, self.identity])),
-            Clothes.sample(np.random.default_rng([seed, _CLOTHES, self.outfit])),
+            clothes,
             Face.sample(np.random.default_rng([seed, _FACE, self.face])),
         )
 
@@ -67,9 +81,46 @@ class Tracklet:
         key = [seed, _TRACKLET, self.pid - JUNK, self.camid, self.number]
         return np.random.default_rng(key)
 
-    def scene_key(self, seed: int) -> tuple[int, ...]:
-        """Return the seed of the camera and its street."""
-        return seed, _CAMERA, self.camid
+    def is_infrared(self, knobs: WalkersParams) -> bool:
+        """Return whether its camera sees infrared."""
+        return self.camid >= knobs.cameras - knobs.spectrum
+
+    def is_aerial(self, knobs: WalkersParams) -> bool:
+        """Return whether its camera flies."""
+        return self.camid >= knobs.cameras - knobs.aerial
+
+    def scene_key(self, knobs: WalkersParams) -> tuple[int, ...]:
+        """Return the seed of the camera and its street; one that flies has several of each."""
+        key = (knobs.seed, _CAMERA, self.camid)
+        if not self.is_aerial(knobs):
+            return key
+        return *key, int(self._own_rng(knobs, _SESSION).integers(SESSIONS))
+
+    def effects(self, knobs: WalkersParams) -> Effects:
+        """Return what the world does to the clip."""
+        rng = self._own_rng(knobs, _FAULTS)
+        return Effects(
+            rng=rng,
+            bad_frames=rng.random(len(self.frame_numbers)) < knobs.bad_frames,
+            is_infrared=self.is_infrared(knobs),
+            at_own_size=self.is_aerial(knobs),
+            with_silhouettes=knobs.silhouettes,
+        )
+
+    def view(self, knobs: WalkersParams, camera: Camera) -> View:
+        """Return from where and in which light the tracklet was seen."""
+        return view(camera, self.is_infrared(knobs), self.is_aerial(knobs))
+
+    def caption_rng(self, knobs: WalkersParams) -> np.random.Generator:
+        """Return the generator of the words about the tracklet."""
+        return self._own_rng(knobs, _CAPTION)
+
+    def _own_rng(self, knobs: WalkersParams, purpose: int) -> np.random.Generator:
+        return self._rng(knobs, purpose, self.pid - JUNK, self.camid, self.number)
+
+    @staticmethod
+    def _rng(knobs: WalkersParams, *key: int) -> np.random.Generator:
+        return np.random.default_rng([knobs.seed, *key])
 
 
 def tracklets(knobs: WalkersParams) -> list[Tracklet]:

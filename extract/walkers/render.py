@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from extract.walkers.plan import Tracklet
+    from pipeline.params.knobs import WalkersParams
 
 # Measured: about what one core renders and what one crop takes on disk.
 _FRAMES_PER_S, _BYTES_PER_FRAME = 200, 5_000
@@ -86,8 +87,7 @@ class Rendering:
             _pool(workers) as pool,
         ):
             futures = [
-                pool.submit(render_person, self._work, self._knobs.seed, person)
-                for person in missing
+                pool.submit(render_person, self._work, self._knobs, person) for person in missing
             ]
             for future in as_completed(futures):
                 meter.advance(future.result())
@@ -97,21 +97,25 @@ class Rendering:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from extract.walkers.captions import write_captions
         from extract.walkers.mars_files import write_info
         from extract.walkers.plan import queries
 
         dataset = self._work / "dataset"
         write_info(dataset, self._planned, queries(self._planned, self._knobs.seed))
         truth = pa.concat_tables(
-            pq.read_table(_truth_file(self._work, person)) for person in _people(self._planned)
+            [pq.read_table(_truth_file(self._work, one)) for one in _people(self._planned)],
+            promote_options="default",
         )
+        if self._knobs.captions:
+            write_captions(dataset / "captions.jsonl", self._planned, self._knobs)
         truth = truth.replace_schema_metadata({"layout_2d": "coco17"})
         with paths.write_atomic(dataset / "truth.parquet") as path:
             pq.write_table(truth, path)
         return dataset
 
 
-def render_person(work: Path, seed: int, planned: list["Tracklet"]) -> int:
+def render_person(work: Path, knobs: "WalkersParams", planned: list["Tracklet"]) -> int:
     """Render all tracklets of one person into the work folder and return their frames.
 
     The truth is written last and by rename, so that its file says that no crop is half written.
@@ -121,20 +125,25 @@ def render_person(work: Path, seed: int, planned: list["Tracklet"]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from extract.walkers.clip import film, scene
+    from extract.walkers.clip import film
+    from extract.walkers.frame import scene
     from extract.walkers.mars_files import truth_table, write_crops
     from pipeline.names import JUNK
 
     cv2.setNumThreads(1)
     tables = []
     for tracklet in planned:
-        person = tracklet.person(seed)
-        where = scene(*tracklet.scene_key(seed))
+        person = tracklet.person(knobs)
+        altitude_m = knobs.altitude_m if tracklet.is_aerial(knobs) else None
+        where = scene(*tracklet.scene_key(knobs), altitude_m=altitude_m)
         is_junk = tracklet.pid == JUNK
         numbers = np.asarray(tracklet.frame_numbers)
-        clip = film(person, where, numbers, tracklet.rng(seed), is_junk)
+        rng, effects = tracklet.rng(knobs.seed), tracklet.effects(knobs)
+        clip = film(person, where, numbers, rng, is_junk, effects)
         write_crops(work / "dataset", tracklet, clip)
-        tables.append(truth_table(tracklet, person, clip))
+        has_views = knobs.spectrum or knobs.aerial
+        view = tracklet.view(knobs, where.camera) if has_views else None
+        tables.append(truth_table(tracklet, person, clip, view))
     with paths.write_atomic(_truth_file(work, planned)) as path:
         pq.write_table(pa.concat_tables(tables), path)
     return sum(len(tracklet.frame_numbers) for tracklet in planned)

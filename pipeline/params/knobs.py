@@ -66,6 +66,30 @@ class WalkersParams(Section):
     change_clothes: bool = Field(description="whether about half the cameras see other clothes")
     distractors: int = Field(ge=0, description="tracklets of strangers (pid 0)")
     junk: int = Field(ge=0, description="tracklets whose boxes miss the person (pid -1)")
+    bad_frames: float = Field(ge=0, le=1, description="share of frames blurred or covered")
+    kits: int = Field(ge=0, description="teams: top and bottom shared, the rest their own; 0: none")
+    spectrum: int = Field(ge=0, le=6, description="so many of the last cameras are infrared")
+    aerial: int = Field(ge=0, le=6, description="so many of the last cameras fly")
+    altitude_m: tuple[float, float] = Field(description="how low and how high they fly")
+    silhouettes: bool = Field(description="whether the truth holds each frame's silhouette")
+    captions: bool = Field(description="whether a sentence is written about each tracklet")
+    caption_errors: float = Field(ge=0, le=1, description="share of wrong words in them")
+
+    @model_validator(mode="after")
+    def _some_cameras_stay(self) -> "WalkersParams":
+        for knob in ("spectrum", "aerial"):
+            if getattr(self, knob) >= self.cameras:
+                raise ValueError(
+                    f"walkers.{knob} is {getattr(self, knob)} of {self.cameras} cameras: leave at "
+                    "least one as it is, or raise walkers.cameras"
+                )
+        low, high = self.altitude_m
+        if not 5 <= low <= high <= 120:
+            raise ValueError(
+                f"walkers.altitude_m is {[low, high]}: give the lowest and the highest, from 5 to "
+                "120, as [10, 60]"
+            )
+        return self
 
     @model_validator(mode="after")
     def _frames_ascend(self) -> "WalkersParams":

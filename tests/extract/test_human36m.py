@@ -9,7 +9,8 @@ from extract.engine import spec
 from extract.pose3d.lifter import Lifter
 from extract.pose3d.normalise import normalise, pose_height, towards_root
 from extract.pose_metrics import mpjpe, procrustes
-from extract.walkers.clip import film, scene
+from extract.walkers.clip import film
+from extract.walkers.frame import scene
 from extract.walkers.person import stranger
 from pipeline.skeleton import COCO17, H36M17
 from tests.conftest import ROOT

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat
 
-from extract.walkers.clip import film, scene
+from extract.walkers.clip import film
+from extract.walkers.frame import scene
 from extract.walkers.person import stranger
 from extract.walkers.plan import queries, tracklets
 from pipeline.params.config import load
@@ -198,13 +199,12 @@ def test_bones_in_space_have_the_length_that_the_truth_states(truth):
 
 
 def test_joints_in_space_project_onto_joints_in_the_crop(truth):
-    seed = knobs().seed
     by_name = {t.name: t for t in tracklets(knobs())}
     shared = [name for name in COCO17.joints if name in H36M17.joints]
     coco = [COCO17.joints.index(name) for name in shared]
     h36m = [H36M17.joints.index(name) for name in shared]
     for row in truth.iloc[::7].itertuples():
-        camera = scene(*by_name[row.tracklet].scene_key(seed)).camera
+        camera = scene(*by_name[row.tracklet].scene_key(knobs())).camera
         at = (row.xyz.reshape(17, 3) + row.root)[h36m].astype(float)
         image = camera.to_pixels(at)
         crop = row.xy_px.reshape(17, 2)[coco]

@@ -37,6 +37,7 @@ def main(
     from evaluate.describe import Embedder
     from pipeline import images
     from pipeline.errors import PipelineError
+    from pipeline.names import file_name
     from shards import draw
     from shards.read import Shards
     from shards.sheets import spread
@@ -53,7 +54,7 @@ def main(
         draw.fitted(overlay(picture, one), size)
         for picture, one in zip(pictures, heat, strict=True)
     ]
-    file = out or paths.WORK / "attention" / f"{tracklet}.png"
+    file = out or paths.WORK / "attention" / f"{file_name(tracklet)}.png"
     with paths.write_atomic(file) as temporary:
         temporary.write_bytes(draw.png(draw.tiled([above, below])))
     console.say(f"written  {file}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR, number_in, person_numbers
+from pipeline.paths import below
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,7 +140,8 @@ def write_index(
         reading: Where counts and notes stand when the last tracklet has come.
 
     Raises:
-        PipelineError: If two tracklets have one name, or a tracklet has no frame.
+        PipelineError: If two tracklets have one name, or a tracklet has no frame, or one that lies
+            outside the dataset's folder.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -148,7 +150,7 @@ def write_index(
 
     schema = with_metadata(INDEX, **metadata)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        ordered = _in_order(tracklets)
+        ordered = _in_order(tracklets, reading)
         while batch := list(islice(ordered, BATCH_TRACKLETS)):
             rows = [tracklet._asdict() for tracklet in batch]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
@@ -262,7 +264,7 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _in_order(tracklets: Iterable[Tracklet]) -> Iterator[Tracklet]:
+def _in_order(tracklets: Iterable[Tracklet], reading: Reading) -> Iterator[Tracklet]:
     seen: set[str] = set()
     last = ("", 0, "")
     for tracklet in tracklets:
@@ -272,6 +274,8 @@ def _in_order(tracklets: Iterable[Tracklet]) -> Iterator[Tracklet]:
         if not tracklet.frames:
             raise PipelineError(f"Tracklet {name} has no frames. Remove it from the lists.")
         assert last < tracklet.key, f"{name} is out of order"
+        for frame in tracklet.frames:
+            below(reading.root, frame)
         seen.add(name)
         last = tracklet.key
         yield tracklet

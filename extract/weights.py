@@ -10,6 +10,7 @@ import typer
 
 from pipeline import cli, console, paths
 from pipeline.errors import PipelineError
+from pipeline.lock import locked
 
 if TYPE_CHECKING:
     from extract.engine.spec import File, Spec
@@ -36,10 +37,10 @@ def main(
         console.say(f"{spec.source} into {folder}: {_names(spec) or 'what extract.fit makes'}")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    if spec.source == "fit":
-        _fit(spec, folder)
-    else:
-        for file in spec.files:
+    with locked(folder):
+        if spec.source == "fit":
+            _fit(spec, folder)
+        for file in spec.files if spec.source != "fit" else ():
             _link(file, folder, spec) if spec.source == "local" else _download(file, folder, spec)
     found = sorted(file for file in folder.iterdir() if file.is_file())
     size = console.size(sum(file.stat().st_size for file in found))

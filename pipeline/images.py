@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline import paths
 from pipeline.errors import PipelineError
 from pipeline.names import natural
 from pipeline.schema import Status
@@ -44,10 +45,10 @@ def read(path: Path) -> tuple[np.ndarray | None, Status]:
 
     Returns:
         RGB pixels `(H, W, 3)` uint8 and OK, or None and what is wrong: MISSING where there is no
-        such file, UNREADABLE where it is empty, cut off or no image.
+        such file, UNREADABLE where it is empty, cut off, no image or no regular file.
     """
     try:
-        return decode(path.read_bytes()), Status.OK
+        return decode(paths.read_bytes(path)), Status.OK
     except FileNotFoundError:
         return None, Status.MISSING
     except (OSError, PipelineError):

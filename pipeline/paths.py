@@ -3,9 +3,12 @@
 import os
 import re
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 WORK = Path("work")
@@ -13,13 +16,23 @@ _TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")
 
 
 def dataset_root(dataset: str) -> Path:
-    """Return the folder of a dataset: below `REID_DATA_ROOT` if it is there, else `data/raw`."""
-    own = Path("data/raw") / dataset
+    """Return the folder of a dataset: below `REID_DATA_ROOT` if it is there, else `data/raw`.
+
+    One that had to be unpacked, and could not be where its archive lies, is where it was unpacked.
+    """
+    own = below(Path("data/raw"), dataset)
     elsewhere = os.environ.get("REID_DATA_ROOT")
     # walkers are made by a stage of this pipeline, so they stay where DVC expects them.
-    if not elsewhere or dataset == "walkers":
+    if dataset == "walkers":
         return own
-    return there if (there := Path(elsewhere) / dataset).exists() else own
+    if (unpacked := unpacked_dir(dataset)).exists():
+        return unpacked
+    return there if elsewhere and (there := Path(elsewhere) / dataset).exists() else own
+
+
+def unpacked_dir(dataset: str) -> Path:
+    """Return where a dataset is unpacked whose own folder cannot be written to."""
+    return Path("data/unpacked") / dataset
 
 
 def index_file(dataset: str) -> Path:
@@ -87,6 +100,43 @@ def trial_dir(trial: str) -> Path:
     return WORK / "try" / trial
 
 
+def below(root: Path, name: str) -> Path:
+    """Return a file of a folder by a name that came from elsewhere: a list, a table, an archive.
+
+    Raises:
+        PipelineError: If the name leads out of the folder.
+    """
+    if name.startswith("/") or "\0" in name or (".." in name and ".." in name.split("/")):
+        raise PipelineError(
+            f"{name!r} leads out of {root}. Whoever wrote that path made a mistake, or means harm: "
+            "do not use the file it stands in"
+        )
+    return root / name
+
+
+def regular(path: Path) -> Path:
+    """Return a path that is to be read or replaced, unless a folder, pipe or device stands there.
+
+    Raises:
+        PipelineError: If one does: reading may wait for ever, and replacing would destroy it.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device, pipe or socket"
+        raise PipelineError(f"{path} is {kind}, no file. Name another")
+    return path
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        OSError: If it cannot be read, or is a pipe or device, which might never end.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is no regular file")
+    return path.read_bytes()
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -100,7 +150,11 @@ def write_atomic(path: Path) -> Generator[Path]:
     """Yield a temporary file beside `path`, which takes its name when the block succeeds.
 
     A reader sees the old file or the whole new one, whatever happens in between.
+
+    Raises:
+        PipelineError: If a folder, pipe or device stands there.
     """
+    regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

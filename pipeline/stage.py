@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
 from pipeline import cli, console, graph, paths
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.lock import locked
+from pipeline.names import file_name
 
 if TYPE_CHECKING:
     from pipeline.params.config import Params
@@ -132,6 +133,8 @@ def start(
     """
     from pipeline.params.config import load
 
+    if trial and trial != file_name(trial):
+        raise PipelineError(f"--try {trial!r} is no name. Give one without / that begins otherwise")
     changes = tuple(overrides or ())
     params, dataset, recipe = load(changes), key, ""
     if section := graph.section(name):

@@ -16,6 +16,8 @@ import typer
 from pipeline import console, paths
 from pipeline.cli import Dataset, Quiet, Verbose, run, set_output
 from pipeline.errors import PipelineError
+from pipeline.names import file_name
+from pipeline.paths import below
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +103,7 @@ def _frames_by_tracklet(dataset: str, format_: str) -> dict[str, list[Path]]:
     schema.check(file, schema.INDEX, f"dvc repro index@{dataset}")
     index = pq.read_table(file, columns=["tracklet", "frames"])
     return {
-        row["tracklet"]: [csip_file(format_, frame) for frame in row["frames"]]
+        row["tracklet"]: [below(Path(), str(csip_file(format_, frame))) for frame in row["frames"]]
         for row in index.to_pylist()
     }
 
@@ -127,7 +129,7 @@ def _export(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
             xyz = joints(table["xyz"], (17, 3))
             if kind == Kind.NPY:
                 folder.mkdir(parents=True, exist_ok=True)
-                np.save(folder / f"{name}.npy", xyz)
+                np.save(folder / f"{file_name(name)}.npy", xyz)
                 written += 1
             else:
                 _write_json([folder / file for file in frames[name]], xyz, table)
@@ -209,7 +211,7 @@ def _read(
     found: list[tuple[Any, int, bool]] = []
     for name in names:
         if kind == Kind.NPY:
-            found += _from_npy(folder / f"{name}.npy", len(frames[name]))
+            found += _from_npy(folder / f"{file_name(name)}.npy", len(frames[name]))
         else:
             found += [_from_json(folder / file) for file in frames[name]]
     is_missing = np.array([joints is None for joints, _, _ in found])

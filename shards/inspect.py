@@ -12,6 +12,7 @@ import typer
 from pipeline import console, paths
 from pipeline.cli import Quiet, Verbose, run, set_output
 from pipeline.errors import PipelineError
+from pipeline.names import file_name
 
 if TYPE_CHECKING:
     from shards.quality import Truth
@@ -48,7 +49,7 @@ def main(
     if pid is not None:
         positions += _of_person(shards, pid)
     positions += find_worst(shards, worst)
-    folder = Path(out) if out else paths.WORK / "inspect" / Path(what).stem
+    folder = Path(out) if out else paths.WORK / "inspect" / file_name(Path(what).resolve().stem)
     if not positions:
         _describe(shards, folder / "quality.png" if folder.suffix != ".png" else folder)
         return
@@ -57,7 +58,7 @@ def main(
     suffixes = [".png", *[".gif"] * walk, *[".mp4"] * mp4]
     for position in positions:
         name = shards.tracklets["tracklet"].iat[position]
-        sheet = folder if folder.suffix == ".png" else folder / f"{name}.png"
+        sheet = folder if folder.suffix == ".png" else folder / f"{file_name(name)}.png"
         for suffix in suffixes:
             _draw(shards, position, sheet.with_suffix(suffix), frames, known)
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline import paths, schema
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.names import file_name
 from pipeline.skeleton import H36M17, Layout, layout
 from shards.columns import LENGTH_BITS, NO_FRAME, UNKNOWN, cached, frame_places
 
@@ -208,9 +209,10 @@ class Shards:
     def _from_path(self, table: pa.Table, row: int) -> bytes | None:
         if table["status"][row].as_py() in (schema.Status.MISSING, schema.Status.UNREADABLE):
             return None
-        file = paths.dataset_root(self.metadata["dataset"]) / table["path"][row].as_py()
+        root = paths.dataset_root(self.metadata["dataset"])
+        file = paths.below(root, table["path"][row].as_py())
         try:
-            return file.read_bytes()
+            return paths.read_bytes(file)
         except FileNotFoundError:
             raise PipelineError(
                 f"{file} is gone, and {self.folder} keeps paths only (shards.embed_frames: false). "
@@ -251,4 +253,4 @@ class Shards:
 
     @cached_property
     def _cache(self) -> Path:
-        return cached(self.folder.name, self.files)
+        return cached(file_name(self.folder.resolve().name), self.files)

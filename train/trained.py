@@ -1,5 +1,7 @@
 """What stage 2 published: the one way to load it, for everything that describes people by it."""
 
+import importlib
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +65,7 @@ class Trained:
             raise PipelineError(
                 f"{file} is no model of stage 2. Make it again: dvc repro -f stage2"
             )
-        refuse_foreign(about["model"], file)
+        refuse_foreign(about, file)
         return cls(file, about, state, _describing(about, knobs, file))
 
     @property
@@ -114,23 +116,42 @@ def _ready(model: "torch.nn.Module") -> "torch.nn.Module":
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
+# Ways of MMEngine to run what is no class of a registry: other registries, other files, downloads.
+_WAYS_OUT = ("_scope_", "_base_", "_delete_", "custom_imports", "init_cfg")
+
+
 def refuse_foreign(config: Any, file: Path) -> None:
-    """Check that a configuration that came with weights names classes of this project alone.
+    """Check that what came with weights names classes of this project alone.
 
     Raises:
         PipelineError: If it would run anything else.
     """
     if isinstance(config, dict):
-        name = config.get("type")
-        if name is not None and not (isinstance(name, str) and name.startswith("train.")):
+        wrong = [key for key in _WAYS_OUT if config.get(key)]
+        if "type" in config and not _is_own(config["type"]):
+            wrong.append(config["type"])
+        if wrong:
             raise PipelineError(
-                f"{file} asks for {name!r}, which is no part of this project. Do not use this file"
+                f"{file} asks for {wrong[0]!r}, which is no part of this project. "
+                "Do not use this file"
             )
         for value in config.values():
             refuse_foreign(value, file)
     elif isinstance(config, list):
         for value in config:
             refuse_foreign(value, file)
+
+
+def _is_own(name: object) -> bool:
+    """Return whether a class of this project has that full name: not what a module imports."""
+    if not isinstance(name, str) or not name.startswith("train."):
+        return False
+    module, _, leaf = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), leaf, None)
+    except (ImportError, ValueError):
+        return False
+    return inspect.isclass(found) and found.__module__ == module
 
 
 def trained_descriptor(about: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.paths import regular
 from pipeline.ranking import Ids
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _read_table(path: Path) -> "pa.Table":
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path).replace_schema_metadata()
+        return pq.read_table(regular(path)).replace_schema_metadata()
     except FileNotFoundError:
         raise PipelineError(f"{path} is missing. Make it with: python -m evaluate.embed") from None
     except (pa.ArrowInvalid, OSError) as error:

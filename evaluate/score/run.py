@@ -194,7 +194,7 @@ def _read_distances(path: Path, limit: int) -> "np.ndarray":
     import numpy as np
 
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)[slice(limit or None)]
+        return np.load(paths.regular(path), mmap_mode="r", allow_pickle=False)[slice(limit or None)]
     except (OSError, ValueError) as error:
         raise PipelineError(f"{path} is not a readable .npy of distances ({error}).") from None
 

@@ -11,8 +11,11 @@ import typer
 
 from pipeline import cli, console, paths
 from pipeline.errors import PipelineError
-from pipeline.names import DISTRACTOR
+from pipeline.names import DISTRACTOR, file_name
 from pipeline.stage import start
+
+# Another process may be adding to the same gallery: that takes it a second.
+PATIENCE_S = 60
 
 
 def main(
@@ -58,7 +61,7 @@ def main(
     from pipeline.lock import locked
 
     entry = entry_of(stage, query, boxes, Entry(name, pid, camid))
-    picture = out or paths.WORK / "search" / f"{entry.name}.png"
+    picture = out or paths.WORK / "search" / f"{file_name(entry.name)}.png"
     if gallery is None:
         show(Gallery.of_run(stage), entry, top, picture)
         return
@@ -68,8 +71,9 @@ def main(
     if not add:
         show(Gallery.read(gallery, model, album), entry, top, picture)
         return
-    # Beside the gallery: two projects may share it.
-    with locked(gallery, gallery.with_name(f".{gallery.name}.lock")):
+    # Beside the gallery itself: two projects may share it, or links to it.
+    gallery = gallery.resolve()
+    with locked(gallery, gallery.with_name(f".{gallery.name}.lock"), PATIENCE_S):
         known = Gallery.read(gallery, model, album)
         grown = known.add(entry)
         show(known, entry, top, picture)

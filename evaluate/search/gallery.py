@@ -80,7 +80,7 @@ class Gallery:
         Raises:
             PipelineError: If it is broken, or of another version, or of another model.
         """
-        if not file.exists():
+        if not paths.regular(file).exists():
             return cls(pa.table({"tracklet": pa.array([], pa.string())}), model, album)
         try:
             table = pq.read_table(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import images
+from pipeline import images, paths
 from pipeline.errors import PipelineError
 
 BOX_COLUMNS = ("frame", "x", "y", "width", "height")
@@ -75,7 +75,7 @@ def from_video(file: Path, boxes: Path) -> list[np.ndarray]:
 def _read_boxes(file: Path) -> list[tuple[int, int, tuple[float, ...]]]:
     """Return frame number, line and box, sorted by frame."""
     try:
-        with file.open(newline="") as opened:
+        with paths.regular(file).open(newline="") as opened:
             rows = list(csv.DictReader(opened))
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineError(f"{file} cannot be read ({error})") from None

@@ -35,7 +35,7 @@ def entry_of(stage: Stage, query: str, boxes: Path | None, entry: Entry) -> Entr
     elif boxes is None:
         raise PipelineError(f"{path} is a file. If it is a video, say where the person is: --boxes")
     else:
-        frames = from_video(path, boxes)
+        frames = from_video(paths.regular(path), boxes)
     feature, frame = Embedder(stage).feature(frames), frames[len(frames) // 2]
     own = path.resolve()
     name = entry.name or (own.name if path.is_dir() else own.stem)

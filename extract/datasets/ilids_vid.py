@@ -16,10 +16,11 @@ Known faults of public code: halves swapped, folders in unsorted order so that p
 other persons, and every window of frames scored as a query of its own.
 """
 
+import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from extract.tracklets import (
     Format,
@@ -29,6 +30,7 @@ from extract.tracklets import (
     list_folders,
     read_mat,
 )
+from pipeline import console, paths
 from pipeline.errors import PipelineError
 
 SOURCE = "Get iLIDS-VID.tar from its home page (docs/datasets.md)."
@@ -53,7 +55,7 @@ WANTED = (f"{SEQUENCES}/", f"{SPLITS}/")
 def read(reading: Reading) -> Iterator[Tracklet]:
     """Yield the tracklets of one of the ten official splits."""
     if not (reading.root / SEQUENCES).is_dir():
-        _unpack(reading.file("iLIDS-VID.tar", SOURCE), reading.root)
+        _unpack_somewhere(reading.file("iLIDS-VID.tar", SOURCE), reading)
     permutations = read_mat(
         reading.file(f"{SPLITS}/train_test_splits_ilidsvid.mat", SOURCE), "ls_set"
     )
@@ -88,6 +90,20 @@ def _tracklets(
                 yield tracklet
 
 
+def _unpack_somewhere(archive: Path, reading: Reading) -> None:
+    """Unpack beside the archive, or in the project where that folder cannot be written to."""
+    if os.access(reading.root, os.W_OK):
+        _unpack(archive, reading.root)
+        return
+    final = paths.unpacked_dir(reading.root.name)
+    made = final.with_name(f".{final.name}.unpacking")
+    made.mkdir(parents=True, exist_ok=True)
+    _unpack(archive, made)
+    paths.publish_dir(made, final)
+    console.say(f"{reading.root} cannot be written to: unpacked to {final}")
+    reading.root = final
+
+
 def _unpack(archive: Path, root: Path) -> None:
     """Unpack the sequences and splits beside the archive; they appear when complete."""
     try:
@@ -107,11 +123,10 @@ def _unpack(archive: Path, root: Path) -> None:
 
 def _wanted(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
     for member in tar:
-        name = PurePosixPath(member.name)
-        is_plain = member.isfile() or member.isdir()
-        if not is_plain or name.is_absolute() or ".." in name.parts:
+        if not (member.isfile() or member.isdir()):
             raise PipelineError(
-                f"{archive} is refused: {member.name} is no file or folder inside it. {SOURCE}"
+                f"{archive} is refused: {member.name} is no file and no folder. {SOURCE}"
             )
+        paths.below(archive, member.name)
         if member.name.removeprefix("./").startswith(WANTED):
             yield member

@@ -105,7 +105,7 @@ class _Writer:
         self._write(whole=False)
 
     def _open(self, split: str, columns: pa.Schema) -> None:
-        path = self._folder / f"{split}-{self._numbers[split]:05d}.parquet"
+        path = paths.below(self._folder, f"{split}-{self._numbers[split]:05d}.parquet")
         self._numbers[split] += 1
         self._split, self._frames = split, 0
         columns = schema.with_metadata(columns, split=split, **self._metadata(split))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import schema
+from pipeline import paths, schema
 from pipeline.schema import Status
 
 # Under this name the table of an unfinished chunk carries the stamp of its frames.
@@ -33,7 +33,7 @@ class FrameFiles:
         digest = hashlib.sha256()
         for name in pc.list_flatten(tracklets["frames"]).to_pylist():
             try:
-                found = (self.root / name).stat()
+                found = paths.below(self.root, name).stat()
                 digest.update(b"%d %d;" % (found.st_size, found.st_mtime_ns))
             except OSError:
                 digest.update(b"-;")
@@ -45,7 +45,7 @@ class FrameFiles:
 
         for file in sorted(folder.glob("*.parquet")):
             for name, _ in bad_rows(pq.read_table(file, columns=["path", "status"])):
-                if images.read(self.root / name)[1] == Status.OK:
+                if images.read(paths.below(self.root, name))[1] == Status.OK:
                     yield name
 
 

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.paths import ROOT, weights_dir
+from pipeline.paths import ROOT, below, weights_dir
 
 FOLDER = Path("conf/weights")
 
@@ -26,7 +26,7 @@ class File(_Part):
         sha256: The hash in hexadecimal, or its first digits.
     """
 
-    name: str = Field(pattern=r"^[^/\\]+$")
+    name: str = Field(pattern=r"^[^./\\][^/\\]*$")
     url: str | None = None
     path: Path | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
@@ -99,21 +99,23 @@ class Spec(_Part):
         """Return the MMPose config of the 2D or the 3D model.
 
         Raises:
-            PipelineError: If it is neither in the project nor in mmpose.
+            PipelineError: If it is neither in the project's conf/ nor in mmpose. A config is a
+                program: one that came with weights is not run.
         """
         from importlib.util import find_spec
 
         name = self.part(kind).config
         mmpose = find_spec("mmpose")
-        places = [Path(), ROOT]
-        if mmpose and mmpose.origin:
+        own = name.startswith("conf/")
+        places = [Path(), ROOT] if own else []
+        if mmpose and mmpose.origin and not own:
             places.append(Path(mmpose.origin).parent / ".mim")
         for place in places:
-            if (place / name).is_file():
-                return place / name
+            if (found := below(place, name)).is_file():
+                return found
         raise PipelineError(
-            f"{self.file}: config {name} is in none of {', '.join(map(str, places))}. "
-            "Name a file of conf/weights/ or one of mmpose's own"
+            f"{self.file}: config {name} is no file of conf/ and none of mmpose's own (configs/). "
+            "It is a program that runs: read it, put it into conf/weights/ and name it so"
         )
 
 

@@ -34,7 +34,7 @@ def plan(stage: Stage) -> "Job":
     config, checkpoint = weights.config("estimator"), weights.checkpoint("estimator")
     index = _read_index(stage)
     root = paths.dataset_root(stage.dataset).absolute()
-    sample = [root / name for name in _sample(index)]
+    sample = [paths.below(root, name) for name in _sample(index)]
     checksum = sha256(checkpoint)
     made_of = fingerprint(
         code=digest(stage.name, stage.key, params),

@@ -15,6 +15,7 @@ import pyarrow as pa
 from extract import tables
 from extract.engine.frames import STAMP, FrameFiles
 from pipeline import images, schema
+from pipeline.paths import below
 from pipeline.schema import Status
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ class Pose2dWork:
         stamp = FrameFiles(self.root).stamp(tracklets)
         keys = tables.explode(tracklets)
         found = Found(len(keys))
-        paths = [self.root / name for name in keys["path"].to_pylist()]
+        files = [below(self.root, name) for name in keys["path"].to_pylist()]
         batch: list[tuple[int, np.ndarray]] = []
-        for i, frame in enumerate(_ahead(pool, _reader(estimator), paths, 2 * self.batch_frames)):
+        for i, frame in enumerate(_ahead(pool, _reader(estimator), files, 2 * self.batch_frames)):
             crop, found.size[i], found.status[i] = frame
             if crop is not None:
                 batch.append((i, crop))

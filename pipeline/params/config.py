@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from pipeline import paths
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.names import file_name
 from pipeline.params.knobs import (
     DatasetParams,
     EmbedParams,
@@ -75,6 +76,10 @@ class Params(BaseModel, extra="forbid", frozen=True):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Params":
+        for section in ("datasets", "kinect", "weights", "pretraining", "runs"):
+            for name in getattr(self, section):
+                if name != file_name(name):
+                    raise ValueError(f"{section}: {name!r} becomes a file's name. Choose another")
         on_disk = [*self.datasets, *self.kinect]
         if twice := self.datasets.keys() & self.kinect.keys():
             raise ValueError(f"{min(twice)} stands under datasets and under kinect")

@@ -184,7 +184,10 @@ def _with_frames(
     if plan.embed_frames:
         is_bad = np.isin(status, _FRAMELESS)
         names = pose2d["path"].to_pylist()
-        files = [None if bad else plan.root / name for name, bad in zip(names, is_bad, strict=True)]
+        files = [
+            None if bad else paths.below(plan.root, name)
+            for name, bad in zip(names, is_bad, strict=True)
+        ]
         jpegs = list(readers.map(_read_frame, files))
         spoilt = [i for i, jpeg in enumerate(jpegs) if jpeg is None and not is_bad[i]]
         if spoilt:
@@ -202,13 +205,15 @@ def _read_frame(file: Path | None) -> bytes | None:
     if file is None:
         return None
     try:
-        data = file.read_bytes()
+        data = paths.read_bytes(file)
         return data if images.is_readable(data) else None
     except FileNotFoundError:
         raise PipelineError(
             f"{file} was there when joints were extracted and is gone. "
             "Put it back or set REID_DATA_ROOT"
         ) from None
+    except OSError:
+        return None
 
 
 def _described(plan: "Plan", split: str) -> pa.Schema:

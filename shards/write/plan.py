@@ -99,7 +99,7 @@ class Plan:
 
     def file(self, split: str, number: int) -> Path:
         """Return where a shard is put when it is finished."""
-        return self.finished_dir / f"{split}-{number:05}.parquet"
+        return paths.below(self.finished_dir, f"{split}-{number:05}.parquet")
 
     def finished(self, split: str) -> int:
         """Count the shards of a split that an earlier run finished."""

@@ -244,12 +244,39 @@ def test_nobody_held_out_can_say_how_much_skeletons_count(project):
         run("embed.descriptor=both")
 
 
-def test_a_hostile_configuration_is_refused(project):
+HARM = {"command": "touch harm"}
+
+
+@pytest.mark.parametrize(
+    ("place", "hostile"),
+    [
+        ("model.visual", {"type": "os.system"} | HARM),
+        ("model.data_preprocessor", {"type": "builtins.exec", "source": "open('harm', 'w')"}),
+        ("model", {"type": "mmengine.runner.Runner"}),
+        # What one of our modules imports is no class of ours.
+        ("model.visual", {"type": "train.run.processes.os.system"} | HARM),
+        ("model.visual", {"type": "train.run.training.Runner"}),
+        ("model.visual", {"type": "train.weights.checkpoint.save_file"}),
+        ("model.visual.deep", [[{"type": ["os.system"]} | HARM]]),
+        ("model.visual", {"type": "train.encoders.image.NoSuchEncoder"}),
+        ("model.visual._scope_", "mmpose"),
+        ("model._base_", "harm.py"),
+        ("model.visual.custom_imports", {"imports": ["harm"]}),
+        ("model.init_cfg", {"checkpoint": "https://example.org/harm.pth"}),
+        ("clips.transforms", [{"type": "subprocess.call", "args": "touch harm"}]),
+    ],
+)
+def test_a_hostile_configuration_is_refused(project, place, hostile):
     file = project / "models/tiny/stage2.safetensors"
     state, metadata = load(file)
-    metadata["about"]["model"]["visual"] = {"type": "os.system", "command": "touch harm"}
+    *folders, last = place.split(".")
+    inner = metadata["about"]
+    for name in folders:
+        inner = inner[name]
+    is_addition = isinstance(hostile, dict) and isinstance(inner.get(last), dict)
+    inner[last] = (inner[last] | hostile) if is_addition else hostile
     save_file(state, file, {"about": json.dumps(metadata["about"])})
-    with pytest.raises(PipelineError, match=r"asks for 'os\.system', which is no part"):
+    with pytest.raises(PipelineError, match=r"asks for .* which is no part of this project"):
         run()
     assert not (project / "harm").exists()
 

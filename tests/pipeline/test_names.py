@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.names import DISTRACTOR, JUNK, natural, number_in, person_numbers, whole_number
+from pipeline.names import (
+    DISTRACTOR,
+    JUNK,
+    file_name,
+    natural,
+    number_in,
+    person_numbers,
+    whole_number,
+)
 
 NUMBERS = st.integers(1, 9999)
 WORDS = st.text("abcxyz", min_size=1, max_size=4)
@@ -72,3 +80,26 @@ def test_two_spellings_of_one_number_are_an_error_that_names_both(pair, others):
 def test_what_names_nobody_is_refused(name, nobody):
     with pytest.raises(PipelineError, match="mine: "):
         person_numbers([name, "5"], "mine", nobody)
+
+
+@given(st.text())
+def test_any_text_becomes_the_name_of_a_file_in_its_folder(tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp() / "names"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{file_name(text)}.png"
+    assert file.parent == folder
+    assert file.name == f"{file_name(text)}.png"
+    assert not file.name.startswith(".")
+    file.touch()
+    file.unlink()
+
+
+@given(st.lists(st.text("ab./\\%2F\0", min_size=0, max_size=6), unique=True))
+def test_different_names_become_different_files(names):
+    assert len({file_name(name) for name in names}) == len(names)
+
+
+def test_long_names_become_different_short_ones():
+    long = [file_name("ü" * 300 + end) for end in "ab"]
+    assert long[0] != long[1]
+    assert all(len(name.encode()) <= 200 for name in long)

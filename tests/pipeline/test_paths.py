@@ -1,6 +1,14 @@
+import contextlib
+import os
+import socket
+from pathlib import Path
+
 import pytest
 
-from pipeline.paths import discard, publish_dir, write_atomic
+from pipeline.errors import PipelineError
+from pipeline.paths import below, dataset_root, discard, publish_dir, read_bytes, write_atomic
+
+NULL = Path("/dev/null")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -54,3 +62,56 @@ def test_publishing_a_folder_replaces_all_of_the_old_one(tmp_path):
     assert [path.name for path in final.iterdir()] == ["fresh"]
     assert [path.name for path in final.parent.iterdir()] == ["final"]
     assert not made.exists()
+
+
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/etc/passwd", "a/..", "a\0b"])
+def test_a_name_from_elsewhere_does_not_lead_out_of_its_folder(tmp_path, name):
+    with pytest.raises(PipelineError, match="leads out of"):
+        below(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["a/b.jpg", "..a/b..c", "...", "a b/ü.png"])
+def test_other_names_are_taken_as_they_are(tmp_path, name):
+    assert below(tmp_path, name) == tmp_path / name
+
+
+def pipe(path):
+    os.mkfifo(path)
+    return path
+
+
+def socket_at(path):
+    # The name of a socket is short: make it where it is bound.
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)
+    return path
+
+
+@pytest.mark.parametrize("make", [pipe, socket_at, lambda path: path.parent, lambda _: NULL])
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path, make):
+    special = make(tmp_path / "special")
+    before = special.stat().st_mode
+    with pytest.raises(PipelineError, match="no file"), write_atomic(special) as temporary:
+        temporary.touch()
+    with pytest.raises(OSError, match="no regular file"):
+        read_bytes(special)
+    assert special.stat().st_mode == before
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_link_to_a_file_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert read_bytes(tmp_path / "link") == b"x"
+
+
+def test_a_dataset_that_was_unpacked_lies_where_it_was_unpacked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REID_DATA_ROOT", "disk")
+    assert dataset_root("a") == Path("data/raw/a")
+    Path("disk/a").mkdir(parents=True)
+    assert dataset_root("a") == Path("disk/a")
+    Path("data/unpacked/a").mkdir(parents=True)
+    assert dataset_root("a") == Path("data/unpacked/a")
+    with pytest.raises(PipelineError, match="leads out of"):
+        dataset_root("../../etc")

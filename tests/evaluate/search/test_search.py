@@ -1,7 +1,10 @@
 """Searching ranks a gallery exactly, by whatever shows a person."""
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from evaluate.search.gallery import Entry, Gallery
 from evaluate.search.query import from_folder, from_video
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage, start
+from tests.conftest import ROOT
 from tests.fake_extraction import Extracted, write_shards_of
 from tests.models import publish
 from tests.stages import make
@@ -220,6 +224,57 @@ def test_a_name_stands_for_one_tracklet(stage: Stage):
         else:
             with expected:
                 search.main("fake", "0001C1T0001", **arguments)
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from evaluate.search import __main__ as search
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(10):
+    name = f"{sys.argv[2]}{i}"
+    search.main("fake", "0001C1T0001", gallery=Path(sys.argv[1]), add=True, name=name)
+"""
+
+
+def test_two_projects_that_add_to_one_gallery_at_once_lose_nothing(stage: Stage, project: Path):
+    other = shutil.copytree(project, project.parent / f"{project.name}-other")
+    shared = project.parent / f"{project.name}-shared.parquet"
+    (other / "mine.parquet").symlink_to(shared)
+    script = ["-c", ADDING]
+    both = [
+        subprocess.Popen(
+            [sys.executable, *script, str(gallery), name], cwd=folder, text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for folder, gallery, name in ((project, shared, "a"), (other, "mine.parquet", "b"))
+    ]  # fmt: skip
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in both:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    found = pq.read_table(shared, columns=["tracklet"])["tracklet"].to_pylist()
+    assert sorted(found) == sorted(f"{name}{i}" for name in "ab" for i in range(10))
+    assert (other / "mine.parquet").is_symlink()
+
+
+def test_a_name_that_looks_like_a_path_stays_in_the_folder(stage: Stage):
+    search.main("fake", "0001C1T0001", name="../../../out/../x", quiet=True)
+    found = [file.name for file in Path("work/search").iterdir()]
+    assert found == ["%2E.%2F..%2F..%2Fout%2F..%2Fx.png"]
+
+
+def test_a_gallery_that_is_a_pipe_is_one_line(stage: Stage):
+    os.mkfifo("mine.parquet")
+    for add in (False, True):
+        with pytest.raises(PipelineError, match="is a device, pipe or socket, no file"):
+            search.main("fake", "0001C1T0001", gallery=Path("mine.parquet"), add=add, quiet=True)
 
 
 def gallery_of(features: np.ndarray) -> Gallery:

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import itertools
 import re
@@ -18,6 +19,7 @@ from extract.walkers.clip import film
 from extract.walkers.frame import scene
 from extract.walkers.person import stranger
 from extract.walkers.plan import queries, tracklets
+from pipeline.lock import locked
 from pipeline.params.config import load
 from pipeline.skeleton import COCO17, H36M17
 from tests.conftest import ROOT
@@ -306,6 +308,15 @@ def test_a_run_killed_at_any_step_of_publishing_and_cleaning_up_loses_no_frame(p
         assert digest(folder / made) == expected
     assert len(left) > 2
     assert was_published == {True, False}
+
+
+def test_two_runs_at_once_refuse_each_other(place, tmp_path):
+    shutil.copy(place / "params.yaml", tmp_path)
+    with contextlib.chdir(tmp_path), locked(Path("data/raw/walkers")):
+        done = run(tmp_path)
+    assert done.returncode == 1
+    assert "data/raw/walkers is being made by another run" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_second_run_renders_nothing(place, dataset):

@@ -28,12 +28,12 @@ def render(folder: Path) -> list[list[Path]]:
 
     from extract.walkers.clip import film
     from extract.walkers.frame import scene
-    from extract.walkers.person import stranger
+    from extract.walkers.person import distractor
 
     rows, files = [], []
     for pid in range(PEOPLE):
         rng = np.random.default_rng(pid)
-        clip = film(stranger(rng), scene(0, pid % 4), np.arange(FRAMES), rng)
+        clip = film(distractor(rng), scene(0, pid % 4), np.arange(FRAMES), rng)
         own = []
         for number, jpeg in enumerate(clip.jpegs):
             xyz = rng.normal(size=51).astype(np.float32).tolist()

@@ -104,14 +104,14 @@ def _make_frames(count: int) -> None:
 
     from extract.walkers.clip import film
     from extract.walkers.frame import scene
-    from extract.walkers.person import stranger
+    from extract.walkers.person import distractor
     from pipeline.schema import INDEX, with_metadata
 
     rng = np.random.default_rng(0)
     pictures = [
         jpeg
         for seed in range(4)
-        for jpeg in film(stranger(rng), scene(0, seed % 4), np.arange(64), rng).jpegs
+        for jpeg in film(distractor(rng), scene(0, seed % 4), np.arange(64), rng).jpegs
     ]
     rows = []
     for number in range(-(-count // 64)):

@@ -76,12 +76,12 @@ def pictures() -> list[bytes]:
 
     from extract.walkers.clip import film
     from extract.walkers.frame import scene
-    from extract.walkers.person import stranger
+    from extract.walkers.person import distractor
 
     made = []
     for number in range(PICTURES // CLIP):
         rng = np.random.default_rng(number)
-        for jpeg in film(stranger(rng), scene(0, number % 4), np.arange(CLIP), rng).jpegs:
+        for jpeg in film(distractor(rng), scene(0, number % 4), np.arange(CLIP), rng).jpegs:
             image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
             small = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
             made.append(cv2.imencode(".jpg", small)[1].tobytes())

@@ -61,7 +61,7 @@ def main(json_file: Json = None) -> None:
         clips = {
             "root": str(folder / "data/shards/bench"),
             "clip_frames": CLIP,
-            "image_size": model.visual.size,
+            "frame_size": model.visual.size,
         }
         file = folder / "features.npy"
         np.save(file, np.zeros((PEOPLE * FRAMES, model.visual.out_dim), np.float32))

@@ -15,11 +15,11 @@ def film_clips() -> None:
     """Render and encode 160 frames in this process, on one core."""
     from extract.walkers.clip import film
     from extract.walkers.frame import scene
-    from extract.walkers.person import stranger
+    from extract.walkers.person import distractor
 
     for seed in range(CLIPS):
         rng = np.random.default_rng(seed)
-        film(stranger(rng), scene(0, seed % 4), np.arange(FRAMES), rng)
+        film(distractor(rng), scene(0, seed % 4), np.arange(FRAMES), rng)
 
 
 def film_with_pillow() -> None:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from extract.tracklets import (
-    Reading,
+    ParserInput,
     Tracklet,
     count,
     mismatch,
@@ -116,20 +116,20 @@ def build_index(
             f"Put the line of {stage.dataset} under kinect"
         )
     check_root(root, parser)
-    reading = Reading(root, stage.params.index.trial, dataset.case)
+    reading = ParserInput(root, stage.params.index.trial, dataset.case)
     tracklets: Iterator[Tracklet] = parser.read(reading)
     if check_frames:
         tracklets = note_missing_frames(tracklets, reading)
     if stage.limit:
         tracklets = islice(tracklets, stage.limit)
     metadata = about(stage, parser)
-    if parser.FORMAT.trials > 1:
+    if parser.FACTS.trials > 1:
         metadata["trial"] = reading.trial
     with paths.write_atomic(out) as temporary:
         write_index(temporary, count(tracklets, reading), metadata, reading)
-        published = {} if stage.limit or dataset.counts == "none" else parser.FORMAT.published
+        published = {} if stage.limit or dataset.counts == "none" else parser.FACTS.published
         judge(stage, reading, published, allow_partial)
-        judge_people(stage.dataset, reading, parser.FORMAT.shared_people)
+        judge_people(stage.dataset, reading, parser.FACTS.shared_people)
     return reading.counted, reading.missing
 
 
@@ -138,7 +138,7 @@ def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
     return {
         "dataset": stage.dataset,
         "format": stage.on_disk.format,
-        "rules": json.dumps(parser.FORMAT.rules),
+        "rules": json.dumps(parser.FACTS.rules),
     }
 
 
@@ -175,11 +175,13 @@ def check_root(root: Path, parser: ModuleType) -> None:
     if not root.is_dir():
         raise PipelineError(
             f"{root} is not there. Put the dataset there, or set REID_DATA_ROOT to the folder "
-            f"above it. {parser.FORMAT.source}"
+            f"above it. {parser.FACTS.source}"
         )
 
 
-def judge(stage: Stage, reading: Reading, published: dict[str, int], allow_partial: bool) -> None:
+def judge(
+    stage: Stage, reading: ParserInput, published: dict[str, int], allow_partial: bool
+) -> None:
     """Compare what was read with what the authors published.
 
     Raises:
@@ -204,7 +206,7 @@ def judge(stage: Stage, reading: Reading, published: dict[str, int], allow_parti
     console.warn(message)
 
 
-def judge_people(dataset: str, reading: Reading, shared_people: str) -> None:
+def judge_people(dataset: str, reading: ParserInput, shared_people: str) -> None:
     """Say who is both trained on and tested, unless that is usual.
 
     Raises:

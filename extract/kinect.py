@@ -1,6 +1,6 @@
 """What the Kinect text formats have in common: recordings of 3D joints, without pictures.
 
-A reader is a module of this package with these names, beside the usual `FORMAT`:
+A reader is a module of this package with these names, beside the usual `FACTS`:
 
 - `JOINTS`, the layout of `pipeline.skeleton` that its skeletons have;
 - `TRAIN_STEP`, frames from one training sequence to the next;
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extract.tracklets import Reading, Tracklet, list_folders
+from extract.tracklets import ParserInput, Tracklet, list_folders
 from pipeline.errors import PipelineError
 from pipeline.names import natural
 from pipeline.skeleton import Layout
@@ -80,7 +80,7 @@ def centred(xyz: np.ndarray, joints: Layout) -> np.ndarray:
 
 
 def by_person(
-    reading: Reading,
+    reading: ParserInput,
     parts: Mapping[str, str],
     cut: Mapping[str, slice],
     joints: Layout,

@@ -1,6 +1,6 @@
 """What every parser yields, and how its tracklets are counted and written as the index table.
 
-A parser is a module of this package with a constant `FORMAT` and a function
+A parser is a module of this package with a constant `FACTS` and a function
 `read(reading) -> Iterator[Tracklet]` that yields in the order of `Tracklet.key`.
 """
 
@@ -28,7 +28,7 @@ class Tracklet(NamedTuple):
     """One person seen by one camera for a while; `frames` are relative to the dataset's root.
 
     `pid` means what `pipeline.names` says: a parser of a dataset in which 0 is a person, or -1 no
-    junk, numbers its people with `Reading.number_people`. What follows `frame_numbers` is None
+    junk, numbers its people with `ParserInput.number_people`. What follows `frame_numbers` is None
     where the dataset does not say: an outfit, what the camera sees (`visible`, `infrared`), where
     it is (`ground`, `aerial`), how high and how far, and how steeply it looks down.
     """
@@ -53,7 +53,7 @@ class Tracklet(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Format:
+class DatasetFacts:
     """What a parser knows about its dataset beside the files.
 
     Attributes:
@@ -84,7 +84,7 @@ class Format:
 
 
 @dataclass
-class Reading:
+class ParserInput:
     """What a parser is asked to read, and what it noticed on the way.
 
     Attributes:
@@ -129,7 +129,7 @@ class Reading:
 
 
 def write_index(
-    path: Path, tracklets: Iterable[Tracklet], metadata: Mapping[str, object], reading: Reading
+    path: Path, tracklets: Iterable[Tracklet], metadata: Mapping[str, object], reading: ParserInput
 ) -> None:
     """Write tracklets as they come; memory is one batch.
 
@@ -158,7 +158,7 @@ def write_index(
         writer.add_key_value_metadata({"counts": json.dumps(counts)} | reading.notes)
 
 
-def count(tracklets: Iterable[Tracklet], reading: Reading) -> Iterator[Tracklet]:
+def count(tracklets: Iterable[Tracklet], reading: ParserInput) -> Iterator[Tracklet]:
     """Pass tracklets on, counting `<split>_{pids,tracklets,frames}` and distractors in `reading`.
 
     `pids` are persons, so distractors are none of them.
@@ -191,7 +191,7 @@ def mismatch(counts: Mapping[str, int], published: Mapping[str, int]) -> str:
     return "; ".join(differences)
 
 
-def note_missing_frames(tracklets: Iterable[Tracklet], reading: Reading) -> Iterator[Tracklet]:
+def note_missing_frames(tracklets: Iterable[Tracklet], reading: ParserInput) -> Iterator[Tracklet]:
     """Pass tracklets on, noting frames that are not on disk.
 
     A folder is listed once as long as its tracklets come one after the other, as they do in
@@ -243,7 +243,7 @@ def last_number(name: str, otherwise: int) -> int:
 
 
 def from_folder(
-    reading: Reading, folder: str, tracklet: str, pid: int, camid: int, split: str
+    reading: ParserInput, folder: str, tracklet: str, pid: int, camid: int, split: str
 ) -> Tracklet | None:
     """Read a tracklet whose frames are all images of one folder; none are noted as missing."""
     from pipeline.images import list_images
@@ -264,7 +264,7 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _in_order(tracklets: Iterable[Tracklet], reading: Reading) -> Iterator[Tracklet]:
+def _in_order(tracklets: Iterable[Tracklet], reading: ParserInput) -> Iterator[Tracklet]:
     seen: set[str] = set()
     last = ("", 0, "")
     for tracklet in tracklets:

@@ -42,7 +42,7 @@ _KEY = [
     pa.field("frame", pa.int32()),
     pa.field("frame_number", pa.int32()),
 ]
-_IMAGE = [
+_FRAME = [
     pa.field("path", pa.string()),
     pa.field("width", pa.int16()),
     pa.field("height", pa.int16()),
@@ -77,9 +77,9 @@ INDEX = pa.schema(
         *_VIEW,
     ]
 )
-POSE2D = pa.schema([*_KEY, *_IMAGE, *_JOINTS_2D, *_STATUS])
+POSE2D = pa.schema([*_KEY, *_FRAME, *_JOINTS_2D, *_STATUS])
 POSE3D = pa.schema([*_KEY, *_JOINTS_3D, *_STATUS])
-SHARD = pa.schema([*_KEY, *_VIEW, *_IMAGE, *_JOINTS_2D, *_JOINTS_3D, *_PICTURES, *_STATUS])
+SHARD = pa.schema([*_KEY, *_VIEW, *_FRAME, *_JOINTS_2D, *_JOINTS_3D, *_PICTURES, *_STATUS])
 
 
 def shard(joints: Layout) -> pa.Schema:

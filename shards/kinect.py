@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from extract.kinect import Recording
-    from extract.tracklets import Reading, Tracklet
+    from extract.tracklets import ParserInput, Tracklet
 
 
 def kinect(stage: Stage, allow_partial: AllowPartial = False) -> "Conversion":
@@ -85,12 +85,12 @@ class Conversion:
         """
         import shutil
 
-        from extract.tracklets import Reading, count, write_index
+        from extract.tracklets import ParserInput, count, write_index
 
         stage, parser = self._stage, self._parser
-        reading = Reading(self._root, stage.params.index.trial)
+        reading = ParserInput(self._root, stage.params.index.trial)
         described = about(stage, parser)
-        if parser.FORMAT.trials > 1:
+        if parser.FACTS.trials > 1:
             described["trial"] = reading.trial
         work = paths.work_dir("kinect", stage.dataset, "output")
         shutil.rmtree(work, ignore_errors=True)
@@ -102,7 +102,7 @@ class Conversion:
             judge(
                 stage,
                 reading,
-                dict(parser.FORMAT.published) if is_whole else {},
+                dict(parser.FACTS.published) if is_whole else {},
                 self._allow_partial,
             )
         paths.publish_dir(work, self.output)
@@ -113,7 +113,7 @@ class Conversion:
 
 
 def _write_shards(
-    parser: ModuleType, reading: "Reading", folder: Path, about: dict[str, object], limit: int
+    parser: ModuleType, reading: "ParserInput", folder: Path, about: dict[str, object], limit: int
 ) -> "list[Tracklet]":
     """Write one shard per split: without pictures even the largest is small."""
     import pyarrow.parquet as pq
@@ -141,11 +141,11 @@ def _write_shards(
                 writer.write_table(table, schema.ROW_GROUP_FRAMES)
                 tracklets += recording.tracklets(parser.TRAIN_STEP)
     if not tracklets:
-        raise PipelineError(f"{reading.root} holds no six good frames. {parser.FORMAT.source}")
+        raise PipelineError(f"{reading.root} holds no six good frames. {parser.FACTS.source}")
     return tracklets
 
 
-def _long_enough(parser: ModuleType, reading: "Reading") -> "Iterator[Recording]":
+def _long_enough(parser: ModuleType, reading: "ParserInput") -> "Iterator[Recording]":
     for recording in parser.recordings(reading):
         if recording.starts(parser.TRAIN_STEP):
             yield recording

@@ -65,7 +65,7 @@ def stage2(stage: Stage) -> "Training":
 def about_model(stage: Stage, config: dict[str, Any]) -> dict[str, Any]:
     """Return what stands in the file of a model about itself: all that is needed to use it."""
     data = config["train_dataloader"]["dataset"]
-    names = ("clip_frames", "image_size", "shuffle_frames")
+    names = ("clip_frames", "frame_size", "shuffle_frames")
     return {
         "stage": "stage2",
         "system": stage.line.model,
@@ -100,7 +100,7 @@ def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:
         "type": "train.run.validation.RetrievalMetric",
         "same_camera_counts": rules_of(index)["same_camera_counts"],
     }
-    names = ("root", "clip_frames", "image_size", "shuffle_frames", "held_out", "limit")
+    names = ("root", "clip_frames", "frame_size", "shuffle_frames", "held_out", "limit")
     dataset = {
         "type": "train.data.clips.TestDataset",
         "splits": ["train"],

@@ -61,7 +61,7 @@ class Trained:
         """
         state, metadata = load(file)
         about = metadata.get("about", {})
-        if "model" not in about or "clips" not in about:
+        if "model" not in about or "frame_size" not in about.get("clips", {}):
             raise PipelineError(
                 f"{file} is no model of stage 2. Make it again: dvc repro -f stage2"
             )
@@ -86,7 +86,7 @@ class Trained:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of a frame in pixels."""
-        height, width = self.about["clips"]["image_size"]
+        height, width = self.about["clips"]["frame_size"]
         return height, width
 
     def model(self) -> "torch.nn.Module":

@@ -22,11 +22,11 @@ Known faults: some files hold more than one skeleton: the first is the person.
 from collections.abc import Iterator
 
 from extract.kinect import CUT, Recording, by_person
-from extract.tracklets import Format, Reading
+from extract.tracklets import DatasetFacts, ParserInput
 from pipeline.skeleton import KINECT20
 
 SOURCE = "Give the folder that holds Training and Testing (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 50},
     same_camera_counts=True,
@@ -39,6 +39,6 @@ _PARTS = {"gallery": "Testing/Still", "query": "Testing/Walking", "train": "Trai
 _CUT = dict.fromkeys(_PARTS, slice(CUT, -CUT))
 
 
-def recordings(reading: Reading) -> Iterator[Recording]:
+def recordings(reading: ParserInput) -> Iterator[Recording]:
     """Yield one recording per person and part."""
     yield from by_person(reading, _PARTS, _CUT, JOINTS, SOURCE)

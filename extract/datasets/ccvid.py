@@ -14,12 +14,12 @@ are others: 12 is added to their number. Train: 948 tracklets of 75 persons in 1
 from collections.abc import Iterator
 from pathlib import Path
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder
 from pipeline.errors import PipelineError
 from pipeline.names import whole_number
 
 SOURCE = "Ask the authors for CCVID (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={
         "train_tracklets": 948,
@@ -33,7 +33,7 @@ FORMAT = Format(
 SESSION_3_CAMERAS = 12
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the three lists."""
     lines = {
         split: _lines(reading.file(f"{split}.txt", SOURCE))

@@ -17,11 +17,11 @@ tracklet has a single frame.
 import re
 from collections.abc import Iterator
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder, list_folders
 from pipeline.errors import PipelineError
 
 SOURCE = "The dataset was withdrawn: docs/datasets.md."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={
         "train_pids": 702,
@@ -37,7 +37,7 @@ FORMAT = Format(
 NAME = re.compile(r"^(\d{4})_?C(\d)_?F(\d{4})_?[XD](\d+)\.jpg$")
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the three folders."""
     splits = ("gallery", "query", "train")
     people = {split: list_folders(reading.file(split, SOURCE)) for split in splits}

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from extract.tracklets import (
-    Format,
-    Reading,
+    DatasetFacts,
+    ParserInput,
     Tracklet,
     from_folder,
     last_number,
@@ -31,7 +31,7 @@ from pipeline.errors import PipelineError, did_you_mean
 from pipeline.names import DISTRACTOR, JUNK, natural, refuse_two_spellings, whole_number
 from pipeline.schema import PLATFORMS, SPECTRA
 
-FORMAT = Format(
+FACTS = DatasetFacts(
     source="docs/datasets.md shows the folders to make, or the CSV file.", shared_people="error"
 )
 COLUMNS = ("path", "split", "pid", "camid", "tracklet")
@@ -39,13 +39,13 @@ SPLITS = ("gallery", "query", "train", "val")
 NOBODY = (DISTRACTOR, JUNK)
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the folders, or of the CSV file if there is one."""
     table = reading.root / "frames.csv"
     yield from _read_csv(reading) if table.exists() else _read_folders(reading)
 
 
-def _read_folders(reading: Reading) -> Iterator[Tracklet]:
+def _read_folders(reading: ParserInput) -> Iterator[Tracklet]:
     found = [
         (split, person, camera, tracklet)
         for split in list_folders(reading.root)
@@ -56,7 +56,7 @@ def _read_folders(reading: Reading) -> Iterator[Tracklet]:
     if not found:
         raise PipelineError(
             f"{reading.root} has neither frames.csv nor <split>/<pid>/<camera>/<tracklet>/ "
-            f"folders. {FORMAT.source}"
+            f"folders. {FACTS.source}"
         )
     pids = reading.number_people((person for _, person, _, _ in found), NOBODY)
     camids = _camera_numbers(reading, (camera for _, _, camera, _ in found))
@@ -70,7 +70,7 @@ def _read_folders(reading: Reading) -> Iterator[Tracklet]:
             yield read_one
 
 
-def _read_csv(reading: Reading) -> Iterator[Tracklet]:
+def _read_csv(reading: ParserInput) -> Iterator[Tracklet]:
     path = reading.root / "frames.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
@@ -124,7 +124,7 @@ def _known(split: str) -> str:
     return split
 
 
-def _camera_numbers(reading: Reading, names: Iterable[str]) -> dict[str, int]:
+def _camera_numbers(reading: ParserInput, names: Iterable[str]) -> dict[str, int]:
     ordered = sorted(set(names), key=natural)
     refuse_two_spellings(ordered, reading.root)
     numbers = {name: i for i, name in enumerate(ordered)}

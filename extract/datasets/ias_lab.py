@@ -21,11 +21,11 @@ their folders, so its labels of the three parts agree by luck. Here the folder's
 from collections.abc import Iterator
 
 from extract.kinect import CUT, Recording, by_person
-from extract.tracklets import Format, Reading
+from extract.tracklets import DatasetFacts, ParserInput
 from pipeline.skeleton import KINECT20
 
 SOURCE = "Give the folder that holds Training, TestingA and TestingB (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 11},
     same_camera_counts=True,
@@ -38,6 +38,6 @@ _PARTS = {"gallery": "TestingB", "query": "TestingA", "train": "Training"}
 _CUT = {"gallery": slice(CUT, -CUT), "query": slice(CUT, -CUT), "train": slice(CUT, None)}
 
 
-def recordings(reading: Reading) -> Iterator[Recording]:
+def recordings(reading: ParserInput) -> Iterator[Recording]:
     """Yield one recording per person and part."""
     yield from by_person(reading, _PARTS, _CUT, JOINTS, SOURCE)

@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from extract.tracklets import (
-    Format,
-    Reading,
+    DatasetFacts,
+    ParserInput,
     Tracklet,
     from_folder,
     list_folders,
@@ -34,7 +34,7 @@ from pipeline import console, paths
 from pipeline.errors import PipelineError
 
 SOURCE = "Get iLIDS-VID.tar from its home page (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={
         "train_tracklets": 300,
@@ -52,7 +52,7 @@ SPLITS = "train-test people splits"
 WANTED = (f"{SEQUENCES}/", f"{SPLITS}/")
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of one of the ten official splits."""
     if not (reading.root / SEQUENCES).is_dir():
         _unpack_somewhere(reading.file("iLIDS-VID.tar", SOURCE), reading)
@@ -79,7 +79,7 @@ def read(reading: Reading) -> Iterator[Tracklet]:
 
 
 def _tracklets(
-    reading: Reading, split: str, people: dict[str, int], cameras: tuple[int, ...]
+    reading: ParserInput, split: str, people: dict[str, int], cameras: tuple[int, ...]
 ) -> Iterator[Tracklet]:
     for person, pid in people.items():
         for camera in cameras:
@@ -90,7 +90,7 @@ def _tracklets(
                 yield tracklet
 
 
-def _unpack_somewhere(archive: Path, reading: Reading) -> None:
+def _unpack_somewhere(archive: Path, reading: ParserInput) -> None:
     """Unpack beside the archive, or in the project where that folder cannot be written to."""
     if os.access(reading.root, os.W_OK):
         _unpack(archive, reading.root)

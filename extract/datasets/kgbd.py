@@ -24,12 +24,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from extract.kinect import CUT, FRAMES, Recording, deal, read_skeletons
-from extract.tracklets import Format, Reading, list_folders
+from extract.tracklets import DatasetFacts, ParserInput, list_folders
 from pipeline.names import natural
 from pipeline.skeleton import KINECT20
 
 SOURCE = "Give the folder that holds 'kinect gait raw dataset' (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 164},
     same_camera_counts=True,
@@ -45,7 +45,7 @@ PREFIX = "Person"
 _LINES = [11, 10, 1, 0, 3, 5, 7, 9, 2, 4, 6, 8, 13, 15, 17, 19, 12, 14, 16, 18]
 
 
-def recordings(reading: Reading) -> Iterator[Recording]:
+def recordings(reading: ParserInput) -> Iterator[Recording]:
     """Yield one recording per walk."""
     root = reading.file(FOLDER, SOURCE)
     names = [name for name in list_folders(root) if name.startswith(PREFIX)]

@@ -27,13 +27,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from extract.kinect import Recording, deal, read_skeletons
-from extract.tracklets import Format, Reading
+from extract.tracklets import DatasetFacts, ParserInput
 from pipeline.errors import PipelineError
 from pipeline.names import natural
 from pipeline.skeleton import KINECT25
 
 SOURCE = "Give the folder that holds frontal, left_diagonal, ... (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 20},
     same_camera_counts=True,
@@ -46,7 +46,7 @@ VIEWS = ("frontal", "left_diagonal", "left_lateral", "right_diagonal", "right_la
 NAME = re.compile(r"^gc(\d+)_body(\d+)_(\d+)")
 
 
-def recordings(reading: Reading) -> Iterator[Recording]:
+def recordings(reading: ParserInput) -> Iterator[Recording]:
     """Yield one recording per person, occasion and view."""
     files = [
         (camid, match)
@@ -76,7 +76,7 @@ def recordings(reading: Reading) -> Iterator[Recording]:
 
 
 def _read(
-    reading: Reading, split: str, pid: int, occasion: int, camid: int, names: list[str]
+    reading: ParserInput, split: str, pid: int, occasion: int, camid: int, names: list[str]
 ) -> Recording:
     files = [f"{VIEWS[camid]}/{name}" for name in sorted(names, key=natural)]
     xyz = [

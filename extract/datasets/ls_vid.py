@@ -26,12 +26,12 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from extract.tracklets import Format, Reading, Tracklet
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet
 from pipeline.errors import PipelineError
 from pipeline.names import JUNK, natural
 
 SOURCE = "Ask the authors for LS-VID_V2.zip (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={
         "train_tracklets": 2831,
@@ -44,7 +44,7 @@ FORMAT = Format(
 NAME = re.compile(r"^[^_]+_(\d+)_(\d{1,2})_[^.]+\.(?:jpg|png)$")
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the official split."""
     test = _lines(reading.file("list_sequence/list_seq_test.txt", SOURCE))
     query = _query_lines(reading.file("test/data/info_test.mat", SOURCE), len(test))
@@ -88,7 +88,9 @@ def _query_lines(path: Path, lines: int) -> set[int]:
     return query
 
 
-def _tracklets(reading: Reading, split: str, lines: list[tuple[int, str]]) -> Iterator[Tracklet]:
+def _tracklets(
+    reading: ParserInput, split: str, lines: list[tuple[int, str]]
+) -> Iterator[Tracklet]:
     reading.counted["junk_tracklets"] += sum(pid == JUNK for pid, _ in lines)
     named = sorted((pid, _tracklet_name(path), path) for pid, path in lines if pid != JUNK)
     from pipeline.images import list_images

@@ -24,7 +24,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from extract.tracklets import Format, Reading, Tracklet, read_mat
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet, read_mat
 from pipeline.errors import PipelineError
 from pipeline.names import JUNK
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SOURCE = "Get info/ from github.com/liangzheng06/MARS-evaluation (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={
         "train_tracklets": 8298,
@@ -51,7 +51,7 @@ FORMAT = Format(
 NAME = re.compile(r"^((?:\d{4}|00-1)C(\d)T\d{4,})F(\d{3,})\.jpe?g$")
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the official split, without junk."""
     test = read_mat(reading.file("info/tracks_test_info.mat", SOURCE), "track_test_info")
     query = read_mat(reading.file("info/query_IDX.mat", SOURCE), "query_IDX")
@@ -71,7 +71,7 @@ def read(reading: Reading) -> Iterator[Tracklet]:
     yield from _tracklets(reading, "train", train, list(range(len(train))), names)
 
 
-def _names(reading: Reading, part: str, tracks: "np.ndarray") -> list[str]:
+def _names(reading: ParserInput, part: str, tracks: "np.ndarray") -> list[str]:
     path = reading.file(f"info/{part}_name.txt", SOURCE)
     names = path.read_text(encoding="utf-8", errors="replace").split()
     needed = int(tracks[:, 1].max())
@@ -85,7 +85,7 @@ def _names(reading: Reading, part: str, tracks: "np.ndarray") -> list[str]:
 
 
 def _tracklets(
-    reading: Reading, split: str, tracks: "np.ndarray", rows: list[int], names: list[str]
+    reading: ParserInput, split: str, tracks: "np.ndarray", rows: list[int], names: list[str]
 ) -> Iterator[Tracklet]:
     part = "train" if split == "train" else "test"
     found = []

@@ -21,14 +21,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extract.tracklets import Format, Reading, Tracklet
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     import numpy as np
 
 SOURCE = "Get the lists from github.com/Kitware/MEVID (docs/datasets.md)."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={
         "train_tracklets": 6338,
@@ -42,7 +42,7 @@ FORMAT = Format(
 NAME = re.compile(r"^((\d{4})O(\d{3})C(\d{3})T\d{3})F(\d{5})\.jpg$")
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the official split."""
     tables = {
         part: _numbers(reading.file(f"track_{part}_info.txt", SOURCE), 5)
@@ -87,7 +87,7 @@ def _numbers(path: Path, columns: int) -> "np.ndarray":
 
 
 def _named(
-    reading: Reading, part: str, table: "np.ndarray", names: list[str]
+    reading: ParserInput, part: str, table: "np.ndarray", names: list[str]
 ) -> list[tuple[int, str, int, int, int, int]]:
     """Return pid, name, camera, outfit, first and last line of every row of the table."""
     rows = []

@@ -15,11 +15,11 @@ cameras are used, half for training. Queries come from camera a, the gallery is 
 import json
 from collections.abc import Iterator
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder
 from pipeline.errors import PipelineError
 
 SOURCE = "docs/datasets.md says where PRID-2011 and splits_prid2011.json are to be had."
-FORMAT = Format(
+FACTS = DatasetFacts(
     source=SOURCE,
     published={
         "train_tracklets": 178,
@@ -33,7 +33,7 @@ PREFIX = "person_"
 PARTS = (("gallery", "test", "b"), ("query", "test", "a"), ("train", "train", "ab"))
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of one of the ten published splits."""
     path = reading.file("splits_prid2011.json", SOURCE)
     try:

@@ -16,15 +16,15 @@ persons are anonymous on Kaggle; no counts are asserted.
 
 from collections.abc import Iterator
 
-from extract.tracklets import Format, Reading, Tracklet, from_folder, list_folders
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder, list_folders
 from pipeline.errors import PipelineError, did_you_mean
 
 SOURCE = "Get the challenge's archive (docs/datasets.md)."
-FORMAT = Format(source=SOURCE, same_camera_counts=True)
+FACTS = DatasetFacts(source=SOURCE, same_camera_counts=True)
 AERIAL_FIELDS = 8
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the training tracklets and those of one test case."""
     cases = [name for name in list_folders(reading.root) if name.startswith("case")]
     case = reading.case or (cases[0] if cases else "case1_aerial_to_ground")

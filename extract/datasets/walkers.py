@@ -13,21 +13,21 @@ from dataclasses import replace
 from typing import Any
 
 from extract.datasets import mars
-from extract.tracklets import Reading, Tracklet
+from extract.tracklets import ParserInput, Tracklet
 from pipeline.schema import VIEW
 
 SOURCE = "Run: python -m extract.walkers"
-FORMAT = replace(mars.FORMAT, source=SOURCE, published={})
+FACTS = replace(mars.FACTS, source=SOURCE, published={})
 
 
-def read(reading: Reading) -> Iterator[Tracklet]:
+def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the rendered split, without junk."""
     facts = _facts(reading)
     for tracklet in mars.read(reading):
         yield tracklet._replace(**facts.get(tracklet.tracklet, {}))
 
 
-def _facts(reading: Reading) -> dict[str, dict[str, Any]]:
+def _facts(reading: ParserInput) -> dict[str, dict[str, Any]]:
     import pyarrow.parquet as pq
 
     path = reading.file("truth.parquet", SOURCE)

@@ -98,7 +98,7 @@ def _camera(sampling: Sampling, camera: int, matrix: np.ndarray, size: tuple[int
 
     from extract.walkers.clip import film
     from extract.walkers.frame import scene
-    from extract.walkers.person import stranger
+    from extract.walkers.person import distractor
 
     cv2.setNumThreads(1)
     where = scene(_SEED, sampling.key, 0, camera)
@@ -107,7 +107,7 @@ def _camera(sampling: Sampling, camera: int, matrix: np.ndarray, size: tuple[int
         rng = np.random.default_rng([_SEED, sampling.key, 1, index])
         steps = rng.integers(sampling.apart[0], sampling.apart[1] + 1, sampling.frames[1])
         length = rng.integers(sampling.frames[0], sampling.frames[1] + 1)
-        clip = film(stranger(rng), where, np.cumsum(steps)[:length], rng)
+        clip = film(distractor(rng), where, np.cumsum(steps)[:length], rng)
         filmed.append(clip)
         for jpeg in clip.jpegs:
             crop = cv2.warpAffine(images.decode(jpeg), matrix, size, flags=cv2.INTER_LINEAR)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from extract.walkers.person import Clothes, Face
-from extract.walkers.plan import Tracklet
+from extract.walkers.plan import PlannedTracklet
 from pipeline import paths
 from pipeline.params.knobs import WalkersParams
 
@@ -34,7 +34,7 @@ _CHOICES = {
 }
 
 
-def write_captions(path: Path, planned: list[Tracklet], knobs: WalkersParams) -> None:
+def write_captions(path: Path, planned: list[PlannedTracklet], knobs: WalkersParams) -> None:
     """Write a JSON line for each tracklet: `tracklet`, `source` and `text`."""
     with paths.write_atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for tracklet in planned:

@@ -9,7 +9,7 @@ from extract.walkers.figure import figure
 from extract.walkers.frame import CROP_HEIGHT, CROP_WIDTH, SCALE, Actor, Picture, Scene, expose
 from extract.walkers.gait import Motion, Walk, walk
 from extract.walkers.mesh import Sketch, sketch
-from extract.walkers.person import Person, stranger
+from extract.walkers.person import Person, distractor
 from extract.walkers.street import THINGS, thing
 from extract.walkers.worlds import FINE, Effects, Fault, by_night, in_infrared, own_size
 from pipeline.skeleton import COCO17, coco_to_h36m
@@ -144,7 +144,7 @@ def _bystanders(
         actors.append(Actor(sketch(thing(kind, spot, yaw, rng), camera, camera.light), True))
     if rng.random() < 0.22:
         apart = rng.choice([-1, 1]) * rng.uniform(0.7, 1.4)
-        who = _seen(stranger(rng), effects)
+        who = _seen(distractor(rng), effects)
         other = _pass_by(who, camera, numbers, rng)
         place = middle + apart * toward + rng.uniform(-0.7, 0.7) * side
         place = place - other.joints["pelvis"].mean(0) * [1, 1, 0]
@@ -187,7 +187,7 @@ def _is_out_of_sight(xy_px: np.ndarray, hidden: np.ndarray | None) -> np.ndarray
 
 
 def _passer_by(camera: Camera, frames: int, effects: Effects) -> Sketch:
-    who = _seen(stranger(effects.rng), effects)
+    who = _seen(distractor(effects.rng), effects)
     motion = _pass_by(who, camera, np.arange(frames), effects.rng)
     return sketch(figure(who, motion), camera, camera.light)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from extract.walkers.clip import Clip
 from extract.walkers.person import Person
-from extract.walkers.plan import Tracklet
+from extract.walkers.plan import PlannedTracklet
 from extract.walkers.worlds import View
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _MAT_HEADER_BYTES = 116
 
 
-def crop_path(tracklet: Tracklet, crop: str) -> str:
+def crop_path(tracklet: PlannedTracklet, crop: str) -> str:
     """Return where a crop lies in the dataset."""
     return f"bbox_{tracklet.split}/{tracklet.folder}/{crop}"
 
 
-def write_crops(root: Path, tracklet: Tracklet, clip: Clip) -> None:
+def write_crops(root: Path, tracklet: PlannedTracklet, clip: Clip) -> None:
     """Write the crops of one tracklet."""
     for crop, jpeg in zip(tracklet.crops, clip.jpegs, strict=True):
         path = root / crop_path(tracklet, crop)
@@ -34,7 +34,7 @@ def write_crops(root: Path, tracklet: Tracklet, clip: Clip) -> None:
         path.write_bytes(jpeg)
 
 
-def write_info(root: Path, planned: list[Tracklet], queries: list[int]) -> None:
+def write_info(root: Path, planned: list[PlannedTracklet], queries: list[int]) -> None:
     """Write name lists, track tables and the query index.
 
     Args:
@@ -61,7 +61,7 @@ def write_info(root: Path, planned: list[Tracklet], queries: list[int]) -> None:
 
 
 def truth_table(
-    tracklet: Tracklet, person: Person, clip: Clip, view: View | None = None
+    tracklet: PlannedTracklet, person: Person, clip: Clip, view: View | None = None
 ) -> "pa.Table":
     """Return what is true of each frame of a tracklet, as an Arrow table.
 

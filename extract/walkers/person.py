@@ -232,8 +232,8 @@ class Person:
     face: Face
 
 
-def stranger(rng: np.random.Generator) -> Person:
-    """Draw a whole person from one generator."""
+def distractor(rng: np.random.Generator) -> Person:
+    """Draw a whole person who is none of the dataset's, from one generator."""
     return Person(Body.sample(rng), Gait.sample(rng), Clothes.sample(rng), Face.sample(rng))
 
 

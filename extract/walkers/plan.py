@@ -16,7 +16,7 @@ _KIT, _INFRARED, _SESSION, _FAULTS, _CAPTION = range(8, 13)
 
 
 @dataclass(frozen=True)
-class Tracklet:
+class PlannedTracklet:
     """One tracklet to render.
 
     Attributes:
@@ -123,7 +123,7 @@ class Tracklet:
         return np.random.default_rng([knobs.seed, *key])
 
 
-def tracklets(knobs: WalkersParams) -> list[Tracklet]:
+def tracklets(knobs: WalkersParams) -> list[PlannedTracklet]:
     """Plan the dataset, sorted by the names of the crops.
 
     The faults of real tracklets are in it: persons that some cameras never saw, gaps in tracklet
@@ -142,11 +142,11 @@ def tracklets(knobs: WalkersParams) -> list[Tracklet]:
         who = (identity, int(body[identity]), int(outfit[identity]))
         planned += _one_person(knobs, rng, pid, split, who)
     for index in range(knobs.distractors + knobs.junk):
-        planned.append(_stranger(knobs, rng, people + index, index < knobs.distractors))
+        planned.append(_nobody(knobs, rng, people + index, index < knobs.distractors))
     return sorted(planned, key=lambda tracklet: (tracklet.split == "test", tracklet.name))
 
 
-def queries(planned: list[Tracklet], seed: int) -> list[int]:
+def queries(planned: list[PlannedTracklet], seed: int) -> list[int]:
     """Choose one query per person and camera; return positions among the test tracklets."""
     rng = np.random.default_rng([seed, _QUERY])
     groups: dict[tuple[int, int], list[int]] = {}
@@ -162,7 +162,7 @@ def queries(planned: list[Tracklet], seed: int) -> list[int]:
 
 def _one_person(
     knobs: WalkersParams, rng: np.random.Generator, pid: int, split: str, who: tuple[int, int, int]
-) -> list[Tracklet]:
+) -> list[PlannedTracklet]:
     identity, body, outfit = who
     cameras = np.flatnonzero(rng.random(knobs.cameras) > 0.1)
     if len(cameras) < 2:
@@ -178,21 +178,21 @@ def _one_person(
             number += 1 + int(rng.random() < 0.08)
             frames = _frame_numbers(knobs, rng)
             planned.append(
-                Tracklet(pid, camid, number, split, frames, identity, body, worn, outfit)
+                PlannedTracklet(pid, camid, number, split, frames, identity, body, worn, outfit)
             )
     return planned
 
 
-def _stranger(
+def _nobody(
     knobs: WalkersParams, rng: np.random.Generator, identity: int, is_distractor: bool
-) -> Tracklet:
+) -> PlannedTracklet:
     frames = _frame_numbers(knobs, rng)
     pid = DISTRACTOR if is_distractor else JUNK
     # Distractors wear the uniform too: otherwise their clothes would give them away.
     outfit = int(rng.integers(knobs.wardrobe)) if knobs.wardrobe else 2 * identity
     body = int(rng.integers(knobs.bodies)) if knobs.bodies else identity
     camid = int(rng.integers(knobs.cameras))
-    return Tracklet(pid, camid, identity + 1, "test", frames, identity, body, outfit, outfit)
+    return PlannedTracklet(pid, camid, identity + 1, "test", frames, identity, body, outfit, outfit)
 
 
 def _frame_numbers(knobs: WalkersParams, rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from pipeline.stage import Stage
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from extract.walkers.plan import Tracklet
+    from extract.walkers.plan import PlannedTracklet
     from pipeline.params.knobs import WalkersParams
 
 # Measured: about what one core renders and what one crop takes on disk.
@@ -72,7 +72,7 @@ class Rendering:
             f"{knobs.cameras} cameras"
         )
 
-    def _missing(self) -> list[list["Tracklet"]]:
+    def _missing(self) -> list[list["PlannedTracklet"]]:
         people = _people(self._planned)
         return [person for person in people if not _is_rendered(self._work, person)]
 
@@ -115,7 +115,7 @@ class Rendering:
         return dataset
 
 
-def render_person(work: Path, knobs: "WalkersParams", planned: list["Tracklet"]) -> int:
+def render_person(work: Path, knobs: "WalkersParams", planned: list["PlannedTracklet"]) -> int:
     """Render all tracklets of one person into the work folder and return their frames.
 
     The truth is written last and by rename, so that its file says that no crop is half written.
@@ -149,11 +149,11 @@ def render_person(work: Path, knobs: "WalkersParams", planned: list["Tracklet"])
     return sum(len(tracklet.frame_numbers) for tracklet in planned)
 
 
-def _truth_file(work: Path, planned: list["Tracklet"]) -> Path:
+def _truth_file(work: Path, planned: list["PlannedTracklet"]) -> Path:
     return work / "truth" / f"{planned[0].split}-{planned[0].folder}.parquet"
 
 
-def _is_rendered(work: Path, planned: list["Tracklet"]) -> bool:
+def _is_rendered(work: Path, planned: list["PlannedTracklet"]) -> bool:
     """Return whether a person's truth and crops are there: a killed run may leave either alone."""
     from extract.walkers.mars_files import crop_path
 
@@ -162,14 +162,14 @@ def _is_rendered(work: Path, planned: list["Tracklet"]) -> bool:
     return _truth_file(work, planned).exists() and all((dataset / crop).exists() for crop in crops)
 
 
-def _people(planned: list["Tracklet"]) -> list[list["Tracklet"]]:
-    found: dict[tuple[str, str], list[Tracklet]] = {}
+def _people(planned: list["PlannedTracklet"]) -> list[list["PlannedTracklet"]]:
+    found: dict[tuple[str, str], list[PlannedTracklet]] = {}
     for tracklet in planned:
         found.setdefault((tracklet.split, tracklet.folder), []).append(tracklet)
     return list(found.values())
 
 
-def _frames(planned: list["Tracklet"]) -> int:
+def _frames(planned: list["PlannedTracklet"]) -> int:
     return sum(len(tracklet.frame_numbers) for tracklet in planned)
 
 

@@ -64,7 +64,7 @@ class WalkersParams(Section):
     wardrobe: int = Field(ge=0, description="outfits shared by all; 0: one each")
     bodies: int = Field(ge=0, description="bodies shared by all; 0: one each")
     change_clothes: bool = Field(description="whether about half the cameras see other clothes")
-    distractors: int = Field(ge=0, description="tracklets of strangers (pid 0)")
+    distractors: int = Field(ge=0, description="tracklets of people who match nobody (pid 0)")
     junk: int = Field(ge=0, description="tracklets whose boxes miss the person (pid -1)")
     bad_frames: float = Field(ge=0, le=1, description="share of frames blurred or covered")
     kits: int = Field(ge=0, description="teams: top and bottom shared, the rest their own; 0: none")
@@ -161,7 +161,7 @@ class Stage1Params(Section):
     clip_frames: int = Field(ge=1, description="frames of a clip, T")
     identities: int = Field(ge=2, description="identities in a batch, P")
     clips: int = Field(ge=1, description="clips per identity in a batch, K")
-    flip: float = Field(ge=0, le=1, description="share of clips mirrored")
+    flip: float = Field(ge=0, le=1, description="probability that a clip is mirrored")
     jitter: float = Field(
         ge=0, le=2, description="clips' brightness, contrast, gamma times 2^-jitter to 2^jitter"
     )
@@ -189,11 +189,11 @@ class Stage2Params(Section):
     clip_frames: int = Field(ge=1, description="frames of a clip, T")
     identities: int = Field(ge=2, description="identities in a batch, P")
     clips: int = Field(ge=2, description="clips per identity in a batch, K")
-    flip: float = Field(ge=0, le=1, description="share of clips mirrored")
+    flip: float = Field(ge=0, le=1, description="probability that a clip is mirrored")
     jitter: float = Field(
         ge=0, le=2, description="clips' brightness, contrast, gamma times 2^-jitter to 2^jitter"
     )
-    erase: float = Field(ge=0, le=1, description="share of clips with a part erased")
+    erase: float = Field(ge=0, le=1, description="probability that a part of a clip is erased")
     epochs: int = Field(ge=1, description="length of the run")
     lr: float = Field(gt=0, description="learning rate")
     bias_lr_mult: float = Field(gt=0, description="times lr, for biases of the encoders")

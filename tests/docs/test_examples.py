@@ -136,13 +136,13 @@ def test_the_folder_layout_of_the_page_is_read(project: Path, extracted, command
 
 
 def test_the_parser_of_the_page_reads_its_file(tmp_path: Path):
-    from extract.tracklets import Reading
+    from extract.tracklets import ParserInput
 
     (script,) = blocks("docs/adding_a_dataset.md", "python")
     names: dict = {}
     exec(script, names)
     (tmp_path / "split.txt").write_text("t1 7 0 train a/1.jpg a/2.jpg\n")
-    (found,) = names["read"](Reading(tmp_path))
+    (found,) = names["read"](ParserInput(tmp_path))
     assert (found.pid, found.frames, found.frame_numbers) == (7, ["a/1.jpg", "a/2.jpg"], [0, 1])
 
 

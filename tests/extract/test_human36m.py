@@ -11,7 +11,7 @@ from extract.pose3d.normalise import normalise, pose_height, towards_root
 from extract.pose_metrics import mpjpe, procrustes
 from extract.walkers.clip import film
 from extract.walkers.frame import scene
-from extract.walkers.person import stranger
+from extract.walkers.person import distractor
 from pipeline.skeleton import COCO17, H36M17
 from tests.conftest import ROOT
 
@@ -71,7 +71,7 @@ def rendered() -> tuple[np.ndarray, np.ndarray]:
     placed, xyz = [], []
     for seed in range(24):
         rng = np.random.default_rng(seed)
-        clip = film(stranger(rng), scene(0, seed % 4), np.array([0, 6]), rng)
+        clip = film(distractor(rng), scene(0, seed % 4), np.array([0, 6]), rng)
         placed.append(normalise(clip.xy_px, np.ones(clip.xy_px.shape[:2]))[0])
         xyz.append(towards_root(clip.xyz, clip.root))
     return np.concatenate(placed), np.concatenate(xyz)

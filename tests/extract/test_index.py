@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from extract.index import find_parser, formats, holds_skeletons
-from extract.tracklets import Reading, Tracklet, write_index
+from extract.tracklets import ParserInput, Tracklet, write_index
 from pipeline.errors import PipelineError
 from tests.conftest import ROOT
 
@@ -76,7 +76,7 @@ def test_a_missing_dataset_is_one_line(project: Path, command: Callable) -> None
 
 def test_every_format_says_where_to_get_its_data() -> None:
     for name in formats():
-        assert "docs/datasets.md" in find_parser(name).FORMAT.source
+        assert "docs/datasets.md" in find_parser(name).FACTS.source
     assert {name for name in formats() if holds_skeletons(find_parser(name))} == {
         "biwi", "ias_lab", "kgbd", "ks20",
     }  # fmt: skip
@@ -90,4 +90,4 @@ def test_an_unknown_format_gets_a_suggestion() -> None:
 def test_a_tracklet_without_frames_is_refused(tmp_path: Path) -> None:
     empty = Tracklet("t1", 1, 0, "train", [], [])
     with pytest.raises(PipelineError, match="t1 has no frames"):
-        write_index(tmp_path / "x.parquet", [empty], {}, Reading(tmp_path))
+        write_index(tmp_path / "x.parquet", [empty], {}, ParserInput(tmp_path))

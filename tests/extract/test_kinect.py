@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from extract.index import find_parser
-from extract.tracklets import Reading
+from extract.tracklets import ParserInput
 from pipeline.errors import PipelineError
 from tests import fake_kinect
 from tests.fake_kinect import MAKERS, walk
 
 
 def read(name, root, trial=0):
-    reading = Reading(root, trial)
+    reading = ParserInput(root, trial)
     return list(find_parser(name).recordings(reading)), reading
 
 
@@ -71,7 +71,7 @@ def test_the_first_of_two_skeletons_in_a_file_counts(tmp_path):
     np.testing.assert_allclose(train.xyz[5], walk(1, 30, 0)[15], atol=1e-6)
 
 
-def test_a_folder_0_is_no_stranger(tmp_path):
+def test_a_folder_0_is_no_distractor(tmp_path):
     found, reading = read("biwi", fake_kinect.biwi(tmp_path, people=(0, 1)))
     assert {one.pid for one in found} == {1, 2}
     assert reading.notes["persons"] == '{"000": 1, "001": 2}'

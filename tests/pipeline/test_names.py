@@ -47,14 +47,14 @@ def test_a_whole_number_is_what_people_and_pandas_write(text, number):
 
 
 @given(st.sets(NUMBERS, min_size=1), st.sampled_from(["{}", "{:05}", "{}.0"]), st.booleans())
-def test_numbers_are_kept_and_nobody_stays_nobody(numbers, form, has_strangers):
+def test_numbers_are_kept_and_nobody_stays_nobody(numbers, form, has_distractors):
     names = {form.format(number): number for number in numbers}
-    nobody = {form.format(DISTRACTOR): DISTRACTOR, "-1": JUNK} if has_strangers else {}
+    nobody = {form.format(DISTRACTOR): DISTRACTOR, "-1": JUNK} if has_distractors else {}
     assert person_numbers([*names, *nobody], "", (DISTRACTOR, JUNK)) == names | nobody
 
 
 @given(st.sets(NUMBERS), st.sets(WORDS, min_size=1), st.sampled_from(["{}", "{}.0"]))
-def test_among_names_zero_is_a_stranger_still(numbers, words, form):
+def test_among_names_zero_is_a_distractor_still(numbers, words, form):
     people = {form.format(number) for number in numbers} | words
     nobody = {form.format(DISTRACTOR), form.format(JUNK)}
     found = person_numbers(people | nobody, "", (DISTRACTOR, JUNK))

@@ -163,7 +163,7 @@ def test_junk_is_removed_and_distractors_stay() -> None:
     assert result.gallery == 2
 
 
-def test_strangers_are_no_match_of_each_other_and_are_ranked_in_every_camera() -> None:
+def test_distractors_are_no_match_of_each_other_and_are_ranked_in_every_camera() -> None:
     dist = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
     gallery = Ids([0, 0, 7], [0, 1, 1])
     result = cmc_and_map(dist, Ids([0, 7], [0, 0]), gallery)

@@ -175,7 +175,7 @@ def test_no_camera_is_left_out_and_two_datasets_are_scored_both_ways():
     for name in formats():
         parser = find_parser(name)
         if holds_skeletons(parser):
-            assert parser.FORMAT.same_camera_counts
-            assert not parser.FORMAT.gallery_includes_queries
-            both[name] = parser.FORMAT.both_ways
+            assert parser.FACTS.same_camera_counts
+            assert not parser.FACTS.gallery_includes_queries
+            both[name] = parser.FACTS.both_ways
     assert both == {"biwi": True, "ias_lab": True, "kgbd": False, "ks20": False}

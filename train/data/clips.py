@@ -26,7 +26,7 @@ Item = dict[str, Any]
 Frames = Literal["random", "rrs", "dense"]
 
 
-class _Tracklets(Dataset[Item]):
+class _TrackletClips(Dataset[Item]):
     """Tracklets of some splits, and how a clip of one is loaded.
 
     Attributes:
@@ -38,7 +38,7 @@ class _Tracklets(Dataset[Item]):
         root: str,
         splits: Sequence[str],
         clip_frames: int,
-        image_size: Sequence[int],
+        frame_size: Sequence[int],
         transforms: Sequence[dict[str, Any]] = (),
         limit: int = 0,
         with_frames: bool = True,
@@ -57,7 +57,7 @@ class _Tracklets(Dataset[Item]):
                 "encoder: none"
             )
         self.clip_frames = clip_frames
-        self.height, self.width = image_size
+        self.height, self.width = frame_size
         self.with_frames, self.shuffle_frames = with_frames, shuffle_frames
         self._transforms = build(transforms)
         if not len(self.table):
@@ -147,13 +147,13 @@ def _people(table: "pd.DataFrame") -> np.ndarray:
 
 
 @DATASETS.register_module()
-class ClipDataset(_Tracklets):
+class ClipDataset(_TrackletClips):
     """Training clips: a tracklet is cut into T equal chunks and gives one random frame of each.
 
     Args:
         root: Folder of shards.
         clip_frames: T.
-        image_size: Height and width that frames are resized to.
+        frame_size: Height and width that frames are resized to.
         transforms: Configurations of `train.data.transforms`.
         held_out: This many identities, the last of the sorted ones, are kept for validation.
         options: `limit` uses only the first tracklets; `with_frames=False` leaves out the frames;
@@ -173,13 +173,13 @@ class ClipDataset(_Tracklets):
         self,
         root: str,
         clip_frames: int,
-        image_size: Sequence[int],
+        frame_size: Sequence[int],
         transforms: Sequence[dict[str, Any]] = (),
         held_out: int = 0,
         **options: Any,
     ) -> None:
         """Number the identities and drop tracklets without a single readable frame."""
-        super().__init__(root, ["train"], clip_frames, image_size, transforms, **options)
+        super().__init__(root, ["train"], clip_frames, frame_size, transforms, **options)
         pids = _people(self.table)
         if held_out >= len(pids):
             raise PipelineError(
@@ -216,14 +216,14 @@ class ClipDataset(_Tracklets):
 
 
 @DATASETS.register_module()
-class TestDataset(_Tracklets):
+class TestDataset(_TrackletClips):
     """Clips of the tracklets to be embedded, without any chance.
 
     Args:
         root: Folder of shards.
         splits: Which tracklets.
         clip_frames: T.
-        image_size: Height and width that frames are resized to.
+        frame_size: Height and width that frames are resized to.
         frames: `rrs` takes the first frame of each of T chunks; `dense` takes all frames, in clips
             of T, and the features of a tracklet's clips are averaged; those of a last clip that
             is filled up count less.
@@ -240,14 +240,14 @@ class TestDataset(_Tracklets):
         root: str,
         splits: Sequence[str],
         clip_frames: int,
-        image_size: Sequence[int],
+        frame_size: Sequence[int],
         frames: Literal["rrs", "dense"] = "rrs",
         held_out: int = 0,
         transforms: Sequence[dict[str, Any]] = (),
         **options: Any,
     ) -> None:
         """List the clips."""
-        super().__init__(root, splits, clip_frames, image_size, transforms, **options)
+        super().__init__(root, splits, clip_frames, frame_size, transforms, **options)
         if held_out:
             kept = _people(self.table)[-held_out:]
             self.table = self.table[self.table["pid"].isin(kept)].reset_index(drop=True)

@@ -45,7 +45,7 @@ class FeatureDataset(ClipDataset):
         return super().clip(rows, camid, rng) | {"visual": visual}
 
 
-class _Tracklets(Dataset[tuple[np.ndarray, Tensor, int]]):
+class _WholeTracklets(Dataset[tuple[np.ndarray, Tensor, int]]):
     """Whole tracklets: global rows, frames `(n, 3, H, W)` and camera."""
 
     def __init__(self, clips: ClipDataset) -> None:
@@ -69,7 +69,7 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
     """
     model, data = config["model"], config["train_dataloader"]["dataset"]
     decides = {name: model[name] for name in ("visual", "data_preprocessor")}
-    decides |= {name: data[name] for name in ("limit", "held_out", "image_size")}
+    decides |= {name: data[name] for name in ("limit", "held_out", "frame_size")}
     decides |= config["randomness"]
     decides["precision"] = config["optim_wrapper"]["precision"]
     decides["code"] = digest(stage.name, stage.key, stage.params)
@@ -86,7 +86,9 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
         for start, chunk in zip(starts, chunks, strict=True):
             if chunk.exists():
                 continue
-            part = Subset(_Tracklets(clips), range(start, min(start + CHUNK_TRACKLETS, len(clips))))
+            part = Subset(
+                _WholeTracklets(clips), range(start, min(start + CHUNK_TRACKLETS, len(clips)))
+            )
             loader = DataLoader(part, None, num_workers=stage.params.runtime.workers)
             found = [
                 (rows, encode(frames, camid)) for rows, frames, camid in _counted(loader, meter)

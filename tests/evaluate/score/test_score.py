@@ -56,7 +56,7 @@ def with_score(params: Params, **knobs: object) -> Params:
 
 def index_of(folder: Path, name: str) -> Path:
     """Write an empty index of a dataset in a format."""
-    rules = json.dumps(find_parser(name).FORMAT.rules)
+    rules = json.dumps(find_parser(name).FACTS.rules)
     file = folder / f"{name}.parquet"
     pq.write_table(INDEX.empty_table().cast(with_metadata(INDEX, rules=rules)), file)
     return file

@@ -51,7 +51,9 @@ def test_a_prefix_does_not_take_the_frames_of_a_longer_number(tree: Path, index:
     assert row["frames"][0] == "tracklet_test/0003/0003-1_000002_2_x7.jpg"
 
 
-def test_people_are_counted_from_zero_and_nobody_is_a_stranger(tree: Path, index: Callable) -> None:
+def test_people_are_counted_from_zero_and_nobody_is_a_distractor(
+    tree: Path, index: Callable
+) -> None:
     found = index(tree, "ls_vid")
     assert {name: row["pid"] for name, row in found["rows"].items()} == {
         "test_0003_0003-1": 4,

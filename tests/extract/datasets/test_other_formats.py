@@ -45,7 +45,7 @@ class TestFolder:
 
     @pytest.mark.parametrize("as_csv", [False, True], ids=["folders", "csv"])
     @pytest.mark.parametrize("name", ["adam", "7"])
-    def test_strangers_and_junk_are_so_whatever_the_others_are_called(
+    def test_distractors_and_junk_are_so_whatever_the_others_are_called(
         self, tmp_path: Path, put: Callable, index: Callable, as_csv: bool, name: str
     ) -> None:
         people = {"query": [name], "gallery": [name, "0", "-1"], "train": ["8"]}
@@ -65,7 +65,7 @@ class TestFolder:
         assert found["counts"]["junk_tracklets"] == found["counts"]["distractor_tracklets"] == 1
 
     @pytest.mark.parametrize("split", ["query", "gallery"])
-    def test_a_person_of_train_and_test_is_an_error_and_a_stranger_is_none(
+    def test_a_person_of_train_and_test_is_an_error_and_a_distractor_is_none(
         self, tmp_path: Path, put: Callable, index: Callable, split: str
     ) -> None:
         put(tmp_path, ["train/0/c1/a/1.jpg", "train/7/c1/a/1.jpg", "gallery/0/c2/a/1.jpg"])

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from extract.datasets import mars, walkers
-from extract.tracklets import Reading
+from extract.tracklets import ParserInput
 from extract.walkers.mars_files import write_info
 from extract.walkers.plan import queries, tracklets
 from extract.walkers.render import render_person
@@ -50,17 +50,17 @@ def rendered(tmp_path_factory) -> Callable[..., tuple[Path, list]]:
 
 def test_clothes_are_the_outfits_and_nothing_else_is_known_of_a_plain_world(rendered):
     root, planned = rendered()
-    found = list(walkers.read(Reading(root)))
+    found = list(walkers.read(ParserInput(root)))
     outfits = {tracklet.name: tracklet.outfit for tracklet in planned}
     assert len(found) > 5
     assert all(one.clothes == outfits[one.tracklet] for one in found)
     assert {(one.spectrum, one.platform, one.altitude_m) for one in found} == {(None,) * 3}
-    assert [one._replace(clothes=None) for one in found] == list(mars.read(Reading(root)))
+    assert [one._replace(clothes=None) for one in found] == list(mars.read(ParserInput(root)))
 
 
 def test_a_world_says_how_each_tracklet_was_seen(rendered):
     root, _ = rendered("walkers.spectrum=1", "walkers.aerial=2")
-    for one in walkers.read(Reading(root)):
+    for one in walkers.read(ParserInput(root)):
         assert one.spectrum == ("infrared" if one.camid == 2 else "visible")
         assert one.platform == ("aerial" if one.camid >= 1 else "ground")
         assert (one.altitude_m >= 10) == (one.camid >= 1)

@@ -17,7 +17,7 @@ from scipy.io import loadmat
 
 from extract.walkers.clip import film
 from extract.walkers.frame import scene
-from extract.walkers.person import stranger
+from extract.walkers.person import distractor
 from extract.walkers.plan import queries, tracklets
 from pipeline.lock import locked
 from pipeline.params.config import load
@@ -225,7 +225,7 @@ def test_a_face_is_seen_from_the_front_and_not_from_behind():
     seen = {True: [], False: []}
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        clip = film(stranger(rng), where, np.arange(1, 3), rng)
+        clip = film(distractor(rng), where, np.arange(1, 3), rng)
         # Towards the camera the left shoulder is on the right of the picture.
         apart = clip.xy_px[0, shoulders[0], 0] - clip.xy_px[0, shoulders[1], 0]
         if abs(apart) > 25 and clip.visibility[0, nose] > 0:

@@ -105,7 +105,7 @@ def test_a_parser_changes_the_index_of_its_format_alone(changes):
     assert {"index.walkers"} <= found <= {"index.walkers", "score.walkers"}
     found = changes("extract/datasets/biwi.py", more="\nCHANGED = 1\n")
     assert {"kinect.biwi"} <= found <= {"kinect.biwi", "score.alone"}
-    assert not changes("extract/datasets/mine.py", more="FORMAT = 1\n")
+    assert not changes("extract/datasets/mine.py", more="FACTS = 1\n")
 
 
 def test_a_pose_config_changes_the_stage_that_runs_it_and_its_weights(changes):

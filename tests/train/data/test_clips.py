@@ -38,11 +38,11 @@ def folder(tmp_path, monkeypatch, made):
 
 
 def train_set(root: str, **options) -> ClipDataset:
-    return ClipDataset(root, clip_frames=4, image_size=(64, 32), **options)
+    return ClipDataset(root, clip_frames=4, frame_size=(64, 32), **options)
 
 
 def embedded_set(root: str, **options) -> TestDataset:
-    return TestDataset(root, ["query", "gallery"], clip_frames=4, image_size=(64, 32), **options)
+    return TestDataset(root, ["query", "gallery"], clip_frames=4, frame_size=(64, 32), **options)
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
@@ -76,7 +76,7 @@ def test_a_limit_takes_whole_persons_to_train_on_and_at_least_two(folder, limit,
     assert len(embedded_set(folder(), limit=1).table) == 1
 
 
-def test_a_stranger_is_nobody_to_learn_or_to_hold_out(tmp_path, monkeypatch):
+def test_a_distractor_is_nobody_to_learn_or_to_hold_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = rows({"train": [0, 3, 7], "query": [4], "gallery": [4, 0]})
     root = str(write_shards(tmp_path / "data/shards/tiny", table))
@@ -116,7 +116,7 @@ def configured(stage: str, *overrides: str) -> ClipDataset:
     config = {"stage1": stage1.stage1, "stage2": stage2.stage2}[stage](
         start_stage(stage, "tiny", [*BARE, *overrides])
     ).config
-    return DATASETS.build(config["train_dataloader"]["dataset"] | {"image_size": (64, 32)})
+    return DATASETS.build(config["train_dataloader"]["dataset"] | {"frame_size": (64, 32)})
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
@@ -284,7 +284,7 @@ def test_held_out_identities_are_not_trained_on(folder):
 
 
 def test_frames_of_another_size_are_resized(folder):
-    data = ClipDataset(folder(), clip_frames=2, image_size=(32, 16))
+    data = ClipDataset(folder(), clip_frames=2, frame_size=(32, 16))
     assert data[0]["inputs"]["frames"].shape == (2, 3, 32, 16)
 
 
@@ -295,7 +295,7 @@ def test_jpegs_twice_as_large_are_decoded_at_half_their_size(folder, made):
         picture = cv2.resize(blocks, (32, 64), interpolation=cv2.INTER_CUBIC)
         row["jpeg"] = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
     root = folder()
-    half = ClipDataset(root, clip_frames=2, image_size=(32, 16))[0]["inputs"]["frames"].float()
+    half = ClipDataset(root, clip_frames=2, frame_size=(32, 16))[0]["inputs"]["frames"].float()
     whole = train_set(root)[0]["inputs"]["frames"][::2].float()
     assert half.std() > 20
     assert (half - torch.nn.functional.avg_pool2d(whole, 2)).abs().mean() < 1.5

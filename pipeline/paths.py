@@ -50,6 +50,11 @@ def pose3d_dir(dataset: str) -> Path:
     return Path(f"data/pose3d/{dataset}")
 
 
+def silhouettes_file(dataset: str) -> Path:
+    """Return the table of silhouettes drawn from joints."""
+    return Path(f"data/silhouettes/{dataset}.parquet")
+
+
 def shards_dir(dataset: str) -> Path:
     """Return the folder of shards."""
     return Path(f"data/shards/{dataset}")

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 PAGE = ROOT / "docs/what_runs_again.md"
 # Knobs that stand under another name in the table: those of a whole section that act alike.
 ALIKE = {
-    "walkers", "index", "pose2d", "pose3d", "shards", "embed", "score", "runtime",
+    "walkers", "index", "pose2d", "silhouettes", "pose3d", "shards", "embed", "score", "runtime",
     "stage1.skeleton", "stage1", "stage2", "overrides.stage1", "overrides.stage2",
 }  # fmt: skip
 
@@ -115,6 +115,9 @@ def found(clone) -> dict[str, set[str]]:
     return made
 
 
+READ_FRAMES = ("index", "pose2d", "silhouettes", "shards")
+
+
 def expected(knob: str) -> set[str]:
     section, _, rest = knob.partition(".")
     key = knob.rpartition(".")[2]
@@ -122,6 +125,7 @@ def expected(knob: str) -> set[str]:
         "walkers": {"walkers"},
         "index": {"index@walkers"},
         "pose2d": {"pose2d@walkers"},
+        "silhouettes": {"silhouettes@walkers"},
         "pose3d": {"pose3d@walkers"},
         "shards": {"shards@walkers"},
         "embed": {"embed@walkers"},
@@ -133,7 +137,7 @@ def expected(knob: str) -> set[str]:
         return own[section]
     if section == "datasets":
         return {
-            "source": {f"{stage}@walkers" for stage in ("index", "pose2d", "shards")},
+            "source": {f"{stage}@walkers" for stage in READ_FRAMES},
             "format": {"index@walkers"}, "counts": {"index@walkers"},
             "pose2d": {"pose2d@walkers"}, "pose3d": {"pose3d@walkers"},
         }[key]  # fmt: skip

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from shards.read import Shards
 
 STAGES = (
-    "walkers", "weights", "index", "pose2d", "pose3d", "shards", "stage1", "stage2", "embed",
-    "score",
+    "walkers", "weights", "index", "pose2d", "silhouettes", "pose3d", "shards", "stage1", "stage2",
+    "embed", "score",
 )  # fmt: skip
 
 

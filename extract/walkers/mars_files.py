@@ -66,7 +66,8 @@ def truth_table(
     """Return what is true of each frame of a tracklet, as an Arrow table.
 
     The person's columns (`height_m`, `bones_m`, `gait`) repeat in every row; Parquet stores a
-    repeated value once. Columns of a world stand there only where it is not the plain one.
+    repeated value once. Columns of a world stand there only where it is not the plain one;
+    silhouettes go into a file of their own.
 
     Args:
         tracklet: What was rendered.

@@ -109,6 +109,10 @@ class Rendering:
         )
         if self._knobs.captions:
             write_captions(dataset / "captions.jsonl", self._planned, self._knobs)
+        if "silhouette" in truth.column_names:
+            with paths.write_atomic(dataset / "silhouettes.parquet") as path:
+                pq.write_table(truth.select(["path", "silhouette"]), path, compression="zstd")
+            truth = truth.drop_columns(["silhouette"])
         truth = truth.replace_schema_metadata({"layout_2d": "coco17"})
         with paths.write_atomic(dataset / "truth.parquet") as path:
             pq.write_table(truth, path)

@@ -29,6 +29,7 @@ from pipeline.params.knobs import (
     RuntimeParams,
     ScoreParams,
     ShardsParams,
+    SilhouettesParams,
     Stage1Params,
     Stage2Params,
     WalkersParams,
@@ -65,6 +66,7 @@ class Params(BaseModel, extra="forbid", frozen=True):
     walkers: WalkersParams
     index: IndexParams
     pose2d: Pose2dParams
+    silhouettes: SilhouettesParams
     pose3d: Pose3dParams
     shards: ShardsParams
     stage1: Stage1Params

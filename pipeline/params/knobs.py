@@ -71,7 +71,7 @@ class WalkersParams(Section):
     spectrum: int = Field(ge=0, le=6, description="so many of the last cameras are infrared")
     aerial: int = Field(ge=0, le=6, description="so many of the last cameras fly")
     altitude_m: tuple[float, float] = Field(description="how low and how high they fly")
-    silhouettes: bool = Field(description="whether the truth holds each frame's silhouette")
+    silhouettes: bool = Field(description="whether each frame's silhouette is written")
     captions: bool = Field(description="whether a sentence is written about each tracklet")
     caption_errors: float = Field(ge=0, le=1, description="share of wrong words in them")
 
@@ -124,6 +124,13 @@ class Pose3dParams(Section):
     flip_test: bool = Field(description="average with the mirrored pose")
     max_gap: int = Field(ge=0, description="longest gap of bad frames to interpolate over")
     smooth: Literal["none", "one_euro", "savgol"] = Field(description="filter along time")
+
+
+class SilhouettesParams(Section):
+    """Silhouettes of persons, for datasets without their own."""
+
+    draw: bool = Field(description="whether to draw them from the 2D joints")
+    min_score: float = Field(ge=0, le=1, description="joints of a lower score are left out")
 
 
 class ShardsParams(Section):

@@ -29,7 +29,7 @@ class Plan:
         embed_frames: Whether frames go into the shards.
         views: How each was seen, a row of `pipeline.schema.VIEW` for each of `tracklets`.
         truth: File of true joints that replace the found ones, or None.
-        silhouettes: File of silhouettes of the dataset's frames, or None.
+        silhouettes: File of silhouettes, the dataset's own or drawn ones, or None.
         shard_bytes: Size that no shard exceeds, unless a single tracklet does.
         fingerprint: Changes with anything that decides the bytes.
         knobs: Fingerprint of the knobs alone.
@@ -133,7 +133,7 @@ def plan_shards(stage: Stage) -> Plan:
     table = _tracklets(index, stage.limit)
     columns = [table[name].to_pylist() for name in ("split", "tracklet", "length")]
     tracklets = list(zip(*columns, strict=True))
-    silhouettes = paths.dataset_root(dataset) / "silhouettes.parquet"
+    silhouettes = _silhouettes(stage)
     truth = paths.dataset_root(dataset) / "truth.parquet" if knobs.skeletons == "truth" else None
     made_of = fingerprint(
         *inputs,
@@ -152,12 +152,19 @@ def plan_shards(stage: Stage) -> Plan:
         views=table.select(schema.VIEW),
         embed_frames=knobs.embed_frames,
         truth=truth,
-        silhouettes=silhouettes if silhouettes.exists() else None,
+        silhouettes=silhouettes,
         shard_bytes=knobs.shard_mb * 2**20,
         fingerprint=made_of,
         knobs=stage.params.fingerprint("shards"),
         then=first_training(stage),
     )
+
+
+def _silhouettes(stage: Stage) -> Path | None:
+    """Return where silhouettes are: the dataset's own before those that were drawn."""
+    own = paths.dataset_root(stage.dataset) / "silhouettes.parquet"
+    drawn = stage.read(paths.silhouettes_file(stage.dataset))
+    return next((file for file in (own, drawn) if file.exists()), None)
 
 
 def _tracklets(index: Path, limit: int) -> pa.Table:

@@ -13,6 +13,7 @@ COMMANDS = [
     "extract.index",
     "extract.pose2d",
     "extract.pose3d",
+    "extract.silhouettes",
     "shards.write",
     "shards.inspect",
     "shards.convert",

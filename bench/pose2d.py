@@ -227,7 +227,7 @@ def _speed(precision: str, opponents: list[str]) -> dict[str, Case]:
     cores = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
         stage = stack.enter_context(project(FRAMES_PER_CORE * cores))
-        write_spec("bench", "estimator", CONFIG, random_weights(CONFIG))
+        write_spec("bench", "estimator", CONFIG, random_weights(CONFIG), min_score=0.2)
         knobs = stage.params.pose2d.model_copy(update={"precision": precision})
         runtime = stage.params.runtime.model_copy(update={"workers": cores})
         params = stage.params.model_copy(update={"pose2d": knobs, "runtime": runtime})
@@ -270,7 +270,7 @@ def _memory(frames: int) -> None:
     ):
         Path(SMALL).parent.mkdir(parents=True)
         shutil.copy(ROOT / SMALL, SMALL)
-        write_spec("bench", "estimator", SMALL, random_weights(SMALL))
+        write_spec("bench", "estimator", SMALL, random_weights(SMALL), min_score=0.2)
         runtime = stage.params.runtime.model_copy(update={"scheduler": cluster.scheduler_address})
         params = stage.params.model_copy(update={"runtime": runtime})
         plan(replace(stage, params=params)).make()

@@ -1,6 +1,13 @@
-"""How far joints are from the truth: PCK in the picture, MPJPE in space."""
+"""How far joints are from the truth: PCK and OKS in the picture, MPJPE in space."""
 
 import numpy as np
+
+# By how much people differ who mark a joint of COCO-17, as a share of the square root of the
+# person's area: the published constants of OKS, twice a standard deviation.
+_COCO_SPREAD = 2 * np.array(
+    [.026, .025, .025, .035, .035, .079, .079, .072, .072, .062, .062, .107, .107, .087, .087,
+     .089, .089]
+)  # fmt: skip
 
 
 def pck(
@@ -22,6 +29,24 @@ def pck(
     correct = (distance <= within * height[:, None]) & counts
     with np.errstate(invalid="ignore"):
         return correct.sum(0) / counts.sum(0)
+
+
+def oks(xy: np.ndarray, truth: np.ndarray, counts: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Return each person's object key point similarity, as COCO's evaluation defines it.
+
+    Args:
+        xy: COCO-17 joints found, `(N, 17, 2)`.
+        truth: Where they are, `(N, 17, 2)`.
+        counts: Which of them are marked, `(N, 17)` booleans.
+        area: Of each person in square pixels, `(N,)`.
+
+    Returns:
+        `(N,)`: 1 where all joints are in place, NaN for a person without a marked joint.
+    """
+    squared = np.sum((xy - truth) ** 2, -1)
+    near = np.exp(-squared / (2 * area[:, None] * _COCO_SPREAD**2)) * counts
+    with np.errstate(invalid="ignore"):
+        return near.sum(1) / counts.sum(1)
 
 
 def mpjpe(xyz: np.ndarray, truth: np.ndarray) -> np.ndarray:

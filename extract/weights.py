@@ -27,7 +27,7 @@ def main(
     verbose: cli.Verbose = False,
     quiet: cli.Quiet = False,
 ) -> None:
-    """Fit, download or link the weights of a pose model."""
+    """Fit, download, link or check the weights of a pose model."""
     cli.set_output(verbose, quiet)
     from extract.engine import spec as specs
 
@@ -40,8 +40,10 @@ def main(
     with locked(folder):
         if spec.source == "fit":
             _fit(spec, folder)
-        for file in spec.files if spec.source != "fit" else ():
-            _link(file, folder, spec) if spec.source == "local" else _download(file, folder, spec)
+        else:
+            get = {"local": _link, "download": _download, "git": _look_at}[spec.source]
+            for file in spec.files:
+                get(file, folder, spec)
     found = sorted(file for file in folder.iterdir() if file.is_file())
     size = console.size(sum(file.stat().st_size for file in found))
     console.summary(folder, f"{len(found)} files, {size}; {spec.licence}", "dvc repro")
@@ -73,6 +75,14 @@ def _check(path: Path, file: "File", spec: "Spec") -> None:
             f"{path} does not have the sha256 {file.sha256}... that {spec.file} asks for. Delete "
             "it and run the same command again; if the file is your own, change the sha256 there"
         )
+
+
+def _look_at(file: "File", folder: Path, spec: "Spec") -> None:
+    """Check a file that is kept in git."""
+    path = folder / file.name
+    if not path.is_file():
+        raise PipelineError(f"{path} is missing. Run: git checkout -- {path}")
+    _check(path, file, spec)
 
 
 def _link(file: "File", folder: Path, spec: "Spec") -> None:

@@ -1,7 +1,7 @@
 """What `conf/weights/<model>.yaml` says about a pose model; the keys are explained in rtmpose_m."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,11 +32,17 @@ class File(_Part):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{8,64}$")
 
 
-class EstimatorSpec(_Part):
-    """A 2D model: an MMPose config and its weights."""
+class ModelSpec(_Part):
+    """A model: an MMPose config and its weights."""
 
     config: str
     checkpoint: str
+
+
+class EstimatorSpec(ModelSpec):
+    """A 2D model, and the mean joint score below which it saw no whole person."""
+
+    min_score: float = Field(ge=0, le=1)
 
 
 class LifterInput(_Part):
@@ -47,7 +53,7 @@ class LifterInput(_Part):
     image_size: tuple[int, int]
 
 
-class LifterSpec(EstimatorSpec):
+class LifterSpec(ModelSpec):
     """A 3D model."""
 
     input: LifterInput
@@ -57,7 +63,7 @@ class Spec(_Part):
     """All that one file of `conf/weights/` says."""
 
     name: str
-    source: Literal["download", "local", "fit"]
+    source: Literal["download", "local", "fit", "git"]
     licence: str
     files: tuple[File, ...] = ()
     estimator: EstimatorSpec | None = None
@@ -67,6 +73,12 @@ class Spec(_Part):
     def file(self) -> Path:
         """The file this was read from."""
         return FOLDER / f"{self.name}.yaml"
+
+    @overload
+    def part(self, kind: Literal["estimator"]) -> EstimatorSpec: ...
+
+    @overload
+    def part(self, kind: Literal["lifter"]) -> LifterSpec: ...
 
     def part(self, kind: Literal["estimator", "lifter"]) -> EstimatorSpec | LifterSpec:
         """Return the 2D or the 3D model.

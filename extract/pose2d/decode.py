@@ -1,7 +1,7 @@
 """From a head's output to joints, for a whole batch at once.
 
 The codecs are those of MMPose's top-down models: SimCC (RTMPose), MSRA heatmaps with a shift of a
-quarter pixel or DARK refinement (HRNet, ResNet), UDP heatmaps with DARK refinement (ViTPose).
+quarter pixel or DARK refinement (HRNet, ResNet), UDP heatmaps with DARK refinement (ViTPose); and MoveNet's own, beside its network.
 Results equal those of MMPose's own decoders, which go through frames and joints one at a time.
 """
 
@@ -42,6 +42,8 @@ def decoder_for(head: Any) -> Decoder:
         return lambda output: msra(output, scale.to(output.device), blur)
     if kind == "UDPHeatmap" and codec.heatmap_type == "gaussian":
         return lambda output: udp(output, codec.input_size, codec.blur_kernel_size)
+    if kind == "OffsetHeatmap":
+        return codec.decode_frames
     if kind in ("SimCCLabel", "UDPHeatmap"):
         return lambda output: _one_by_one(head, output)
     raise PipelineError(

@@ -128,6 +128,9 @@ class Estimator:
         """Average the output for frames with that for their mirror images."""
         from mmpose.models.utils.tta import flip_heatmaps, flip_vectors
 
+        head = self._model.head
+        if hasattr(head, "merge"):
+            return head.merge(output, mirrored)
         pairs = list(COCO17.flip)
         if isinstance(output, tuple):
             mirrored = flip_vectors(*mirrored, flip_indices=pairs)

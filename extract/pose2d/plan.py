@@ -40,13 +40,16 @@ def plan(stage: Stage) -> "Job":
         code=digest(stage.name, stage.key, params),
         schema=schema.VERSION,
         # More bad frames tolerated is no reason to look for joints again.
-        knobs=params.pose2d.model_dump_json(exclude={"max_bad_frames"}),
+        knobs=params.pose2d.model_dump_json(exclude={"max_bad_frames", "min_score"}),
+        min_score=min_score,
         weights=checksum,
         config=sha256(config),
         index=sha256(stage.read(paths.index_file(stage.dataset))),
         frames=_hash_files(sample),
         limit=stage.limit,
     )
+    own = weights.part("estimator").min_score
+    min_score = own if params.pose2d.min_score is None else params.pose2d.min_score
     decision = work_folder(stage, made_of).absolute() / "precision.json"
     work = Pose2dWork(
         config=config.absolute(),
@@ -58,6 +61,7 @@ def plan(stage: Stage) -> "Job":
         batch_frames=params.runtime.batch_frames,
         compiled=params.runtime.compile,
         knobs=params.pose2d,
+        min_score=min_score,
     )
 
     def metadata() -> dict[str, object]:
@@ -68,7 +72,7 @@ def plan(stage: Stage) -> "Job":
             "estimator_sha256": checksum,
             "licence": weights.licence,
             "precision": precision_of(decision),
-            "knobs": params.pose2d.model_dump_json(),
+            "knobs": params.pose2d.model_copy(update={"min_score": min_score}).model_dump_json(),
             **weights.accuracy(),
             **versions("torch", "mmpose", "opencv-python-headless", "pyarrow"),
         }

@@ -40,6 +40,7 @@ class Pose2dWork:
         batch_frames: Frames per forward pass.
         compiled: Whether to run torch.compile.
         knobs: The section of params.yaml.
+        min_score: Mean joint score below which a frame is marked.
     """
 
     config: Path
@@ -51,6 +52,7 @@ class Pose2dWork:
     batch_frames: int
     compiled: bool
     knobs: "Pose2dParams"
+    min_score: float
 
     def load(self, rank: int, threads: int) -> Callable[[pa.Table], pa.Table]:
         """Build the model on this worker's device and return the function for chunks."""
@@ -98,7 +100,7 @@ class Pose2dWork:
                 batch = []
         if batch:
             found.fill(estimator, batch)
-        return found.table(keys, self.knobs.min_score).replace_schema_metadata({STAMP: stamp})
+        return found.table(keys, self.min_score).replace_schema_metadata({STAMP: stamp})
 
 
 class Found:

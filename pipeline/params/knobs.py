@@ -114,7 +114,9 @@ class Pose2dParams(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="of the forward pass; auto: bfloat16 where fast and alike"
     )
-    min_score: float = Field(ge=0, le=1, description="mean joint score below which status is 3")
+    min_score: float | None = Field(
+        ge=0, le=1, description="mean joint score below which status is 3; null: the estimator's"
+    )
     max_bad_frames: float = Field(ge=0, le=1, description="share of bad frames tolerated")
 
 

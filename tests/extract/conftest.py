@@ -157,7 +157,10 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY_SPEC = """
 source: local
 licence: none
-estimator: {config: conf/weights/tiny/pose2d.json, checkpoint: pose2d.safetensors}
+estimator:
+  config: conf/weights/tiny/pose2d.json
+  checkpoint: pose2d.safetensors
+  min_score: 0.0
 lifter:
   config: conf/weights/tiny/pose3d.json
   checkpoint: pose3d.safetensors
@@ -185,7 +188,6 @@ class Project:
             "pose3d": "tiny",
         }
         knobs["runtime"]["scheduler"] = scheduler
-        knobs["pose2d"]["min_score"] = 0.0
         self.set(knobs)
 
     def set(self, knobs: dict) -> None:

@@ -1,0 +1,1 @@
+"""MoveNet, a small 2D estimator that has seen real people."""

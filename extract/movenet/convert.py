@@ -64,12 +64,10 @@ def renamed(graph: Path) -> Iterator[tuple[str, np.ndarray]]:
         PipelineError: If a file is missing, broken or cut off.
     """
     for name, values in _tensors(graph):
-        for pattern, layer in _LAYERS.items():
-            if found := re.fullmatch(pattern, name):
-                break
-        else:
+        matches = ((re.fullmatch(pattern, name), layer) for pattern, layer in _LAYERS.items())
+        key = next((found.expand(layer) for found, layer in matches if found), None)
+        if key is None:
             continue
-        key = found.expand(layer)
         if values.ndim == 1:
             yield f"{key}.bias", values
         else:

@@ -1,8 +1,9 @@
 """From a head's output to joints, for a whole batch at once.
 
 The codecs are those of MMPose's top-down models: SimCC (RTMPose), MSRA heatmaps with a shift of a
-quarter pixel or DARK refinement (HRNet, ResNet), UDP heatmaps with DARK refinement (ViTPose); and MoveNet's own, beside its network.
-Results equal those of MMPose's own decoders, which go through frames and joints one at a time.
+quarter pixel or DARK refinement (HRNet, ResNet), UDP heatmaps with DARK refinement (ViTPose).
+MoveNet's lies beside its network. Results equal those of MMPose's own decoders, which go through
+frames and joints one at a time.
 """
 
 from collections.abc import Callable

@@ -31,6 +31,8 @@ def plan(stage: Stage) -> "Job":
 
     params = stage.params
     weights = spec.load(params.datasets[stage.dataset].pose2d)
+    own = weights.part("estimator").min_score
+    min_score = own if params.pose2d.min_score is None else params.pose2d.min_score
     config, checkpoint = weights.config("estimator"), weights.checkpoint("estimator")
     index = _read_index(stage)
     root = paths.dataset_root(stage.dataset).absolute()
@@ -48,8 +50,6 @@ def plan(stage: Stage) -> "Job":
         frames=_hash_files(sample),
         limit=stage.limit,
     )
-    own = weights.part("estimator").min_score
-    min_score = own if params.pose2d.min_score is None else params.pose2d.min_score
     decision = work_folder(stage, made_of).absolute() / "precision.json"
     work = Pose2dWork(
         config=config.absolute(),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from extract.pose_metrics import mpjpe, pck, procrustes, true_scale
+from extract.pose_metrics import mpjpe, oks, pck, procrustes, true_scale
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -60,3 +60,27 @@ def test_pck_of_a_joint_that_never_counts_is_nan():
     shares = pck(np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), np.array([[True, False]]), np.ones(1), 1)
     assert shares[0] == 1
     assert np.isnan(shares[1])
+
+
+def test_oks_is_that_of_pycocotools():
+    """Against COCO's own evaluation, one person in each of 20 pictures."""
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0, 200, (20, 17, 2))
+    found = truth + rng.normal(scale=10, size=truth.shape)
+    marked = rng.random((20, 17)) < 0.7
+    area = rng.uniform(2000, 40_000, 20)
+    evaluation = COCOeval(iouType="keypoints")
+    for i, similarity in enumerate(oks(found, truth, marked, area)):
+        entry = {"bbox": [0, 0, 200, 200], "num_keypoints": int(marked[i].sum()), "id": 1}
+        flags = 2 * marked[i][:, None]
+        given = np.where(flags > 0, np.hstack([truth[i], flags]), 0)
+        evaluation._gts[i, 1] = [entry | {"keypoints": given.ravel().tolist(), "area": area[i]}]
+        points = np.hstack([found[i], np.ones((17, 1))])
+        evaluation._dts[i, 1] = [{"keypoints": points.ravel().tolist(), "score": 1.0}]
+        assert evaluation.computeOks(i, 1)[0, 0] == pytest.approx(similarity, abs=1e-6)
+
+
+def test_oks_of_a_person_without_a_marked_joint_is_not_known():
+    assert np.isnan(oks(*np.zeros((2, 1, 17, 2)), np.zeros((1, 17), bool), np.ones(1)))[0]

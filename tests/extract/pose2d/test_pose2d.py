@@ -153,10 +153,15 @@ def test_too_many_bad_frames_are_an_error_with_the_list_and_are_read_again(proje
     assert {row["status"] for row in project.table("pose2d")} == {Status.OK}
 
 
-def test_frames_below_the_score_threshold_keep_their_joints(project):
+@pytest.mark.parametrize("said_by", ["params.yaml", "the estimator's own file"])
+def test_frames_below_the_score_threshold_keep_their_joints(project, said_by):
     project.add(4)
-    project.knobs["pose2d"]["min_score"] = 1.0
-    project.set(project.knobs)
+    if said_by == "params.yaml":
+        project.knobs["pose2d"]["min_score"] = 1.0
+        project.set(project.knobs)
+    else:
+        spec = project.folder / "conf/weights/tiny.yaml"
+        spec.write_text(spec.read_text().replace("min_score: 0.0", "min_score: 1.0"))
     run()
     rows = project.table("pose2d")
     assert {row["status"] for row in rows} == {Status.LOW_SCORE}

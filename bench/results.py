@@ -49,7 +49,7 @@ WORLDS = {
 
 
 def _without(*parts: str) -> list[str]:
-    return [f"+stage2.settings.use_{part}=false" for part in parts]
+    return [f"+stage2.settings.without=[{','.join(parts)}]"]
 
 
 def _from_nothing(encoder: str) -> list[str]:
@@ -73,7 +73,7 @@ VARIANTS = {
     "visual baseline": [*_without("prototypes", "temporal", "skeleton"), *_from_nothing(ENCODER)],
     "+ stage 1": _without("prototypes", "temporal", "skeleton"),
     "+ PFU": _without("temporal"),
-    "+ SGTM, no distillation": ["+stage2.settings.distill_weight=0"],
+    "+ SGTM, no distillation": ["+stage2.settings.weights.distill=0"],
     "full": [],
     "full, 12 people held out": _HELD_OUT,
     "full, 12 people held out, skeletons at test too": _BOTH,

@@ -34,10 +34,11 @@ class Embedder:
 
         choose_device(stage.params.runtime.device)
         trained = Trained.of(stage)
-        if trained.descriptor != "visual":
+        extracted = {"xyz", "kps", "silhouettes"} & set(trained.about["clips"]["needs"])
+        if trained.descriptor != "visual" or extracted:
             raise PipelineError(
-                "the model looks at skeletons, and new frames have none. "
-                "Make a dataset of them (docs/own_videos.md)"
+                f"the model looks at {' and '.join(sorted(extracted)) or 'skeletons'}, and new "
+                "frames have none. Make a dataset of them (docs/own_videos.md)"
             )
         self.weights, self.model = trained.file, trained.model()
         self.clip_frames, self.size = trained.clip_frames, trained.size
@@ -91,9 +92,11 @@ class Embedder:
     def _inputs(self, clips: Any) -> dict[str, Any]:
         import torch
 
+        from train.data.columns import unseen
+
         count, length = clips.shape[:2]
         return {
             "frames": clips,
             "frame_mask": torch.ones(count, length, dtype=torch.bool),
             "camids": torch.zeros(count, dtype=torch.int64),
-        }
+        } | {name: values.repeat(count) for name, values in unseen().items()}

@@ -57,7 +57,6 @@ class Embedding:
         """
         from pipeline.code.fingerprint import fingerprint
         from pipeline.code.hashes import digest
-        from shards.read import Shards
         from train.data.clips import TestDataset
         from train.run.processes import choose_device
         from train.trained import Trained
@@ -67,10 +66,9 @@ class Embedding:
         self.trained = Trained.of(stage)
         root = stage.read(paths.shards_dir(stage.dataset))
         # Who looks at skeletons alone has no size of frames to compare colours at.
-        self.has_frames = self.trained.about["clips"]["with_frames"] and Shards(root).has_frames
+        self.has_frames = "frames" in self.trained.about["clips"]["needs"]
         options = self.trained.about["clips"] | {
             "root": str(root),
-            "with_frames": self.has_frames,
             "splits": ["query", "gallery"],
             "frames": self.knobs.frames,
             "limit": stage.limit,

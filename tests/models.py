@@ -9,6 +9,7 @@ from torch import nn
 from pipeline.stage import start
 from train.registry import DATASETS, MODELS
 from train.run.compose import Config, compose
+from train.run.setup import take_needs
 from train.stage2 import about_model
 from train.weights.checkpoint import save
 
@@ -34,6 +35,6 @@ def publish(run: str = "fake", *overrides: str, with_prototypes: bool = False) -
         model.set_prototypes(*prototypes(model, data, 4))
     for head in model.heads.values():
         head.neck.running_mean.normal_()
-    about = about_model(stage, config) | {"epoch": 1}
+    about = about_model(stage, config, take_needs(config)) | {"epoch": 1}
     save(Path(f"models/{run}/stage2.safetensors"), model, {"about": about})
     return model

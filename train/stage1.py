@@ -29,6 +29,7 @@ def stage1(stage: Stage) -> "Training":
         report_dir,
         shard_files,
         shards_of,
+        take_needs,
         take_start,
         use_joints,
     )
@@ -43,6 +44,7 @@ def stage1(stage: Stage) -> "Training":
         # Whom stage 2 holds out must be a stranger to it in all respects.
         "held_out": stage.params.stage2.held_out,
     }
+    take_needs(config)
     shards = shard_files(stage)
     use_joints(config)
     identities = fit_sampler(stage, config)
@@ -108,7 +110,7 @@ def _alone(
     epochs = stage.params.stage1.skeleton_epochs
     if not epochs:
         return None
-    config = merge(config, {"train_dataloader": {"dataset": {"with_frames": False}}})
+    config = merge(config, {"train_dataloader": {"dataset": {"needs": ["xyz"]}}})
     schedules = [schedule | {"epochs": epochs} for schedule in config["param_scheduler"]]
     changes["model"]["skeleton"] = config["model"]["skeleton"]
     config |= changes | {"param_scheduler": schedules}

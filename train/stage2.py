@@ -28,6 +28,7 @@ def stage2(stage: Stage) -> "Training":
         report_dir,
         shard_files,
         shards_of,
+        take_needs,
         take_start,
         use_joints,
     )
@@ -38,6 +39,7 @@ def stage2(stage: Stage) -> "Training":
     config = compose("stage2", stage.params, encoder, stage.line.model)
     data = config["train_dataloader"]["dataset"]
     data |= {"root": str(shards_of(stage)), "held_out": knobs.held_out, "limit": stage.limit}
+    needs_at_test = take_needs(config)
     inputs = (*shard_files(stage), *take_start(stage, config))
     use_joints(config)
     _check_guide(stage, config)
@@ -46,7 +48,7 @@ def stage2(stage: Stage) -> "Training":
         hook = {"type": "train.run.averaging.AverageHook", "decay": knobs.ema}
         config["custom_hooks"].append(hook)
     if knobs.held_out:
-        config |= _validation(stage, data)
+        config |= _validation(stage, data, needs_at_test)
         config["custom_hooks"].append({"type": "train.run.hooks.HeldOutHook"})
         # The hook validates, the loop need not.
         config["train_cfg"]["val_begin"] = knobs.epochs + 1
@@ -56,13 +58,13 @@ def stage2(stage: Stage) -> "Training":
         inputs,
         stage.out(paths.stage2_file(stage.key)),
         report_dir(stage),
-        about=about_model(stage, config),
+        about=about_model(stage, config, needs_at_test),
         then="embed",
         learn=_learn(stage, config) if knobs.held_out else None,
     )
 
 
-def about_model(stage: Stage, config: dict[str, Any]) -> dict[str, Any]:
+def about_model(stage: Stage, config: dict[str, Any], needs_at_test: list[str]) -> dict[str, Any]:
     """Return what stands in the file of a model about itself: all that is needed to use it."""
     data = config["train_dataloader"]["dataset"]
     names = ("clip_frames", "frame_size", "shuffle_frames")
@@ -74,24 +76,25 @@ def about_model(stage: Stage, config: dict[str, Any]) -> dict[str, Any]:
         "held_out": stage.params.stage2.held_out,
         "dataset": stage.dataset,
         "model": config["model"],
-        "clips": {name: data[name] for name in names}
-        | {"with_frames": data.get("with_frames", True)},
+        "clips": {name: data[name] for name in names} | {"needs": needs_at_test},
         "seed": stage.params.stage2.seed,
     }
 
 
 def _check_guide(stage: Stage, config: dict[str, Any]) -> None:
     """Check that an encoder that guides, and is not trained here, was trained before."""
+    from train.trained import has_guide
+
     hooks = [hook["type"] for hook in config["custom_hooks"]]
-    if config["model"].get("use_skeleton") and "train.run.hooks.TowersHook" not in hooks:
+    if has_guide(config["model"]) and "train.run.hooks.TowersHook" not in hooks:
         raise PipelineError(
             f"{stage.line.model} is guided by a skeleton encoder that this stage does not train, "
             f"but {stage.key} starts from {stage.line.start}. Let it start from stage 1, or set "
-            "stage2.settings.use_skeleton=false"
+            "stage2.settings.without=[skeleton]"
         )
 
 
-def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:
+def _validation(stage: Stage, data: dict[str, Any], needs_at_test: list[str]) -> dict[str, Any]:
     """Return the loop that scores the held-out identities by the dataset's own camera rule."""
     from extract.rules import rules_of
 
@@ -105,7 +108,7 @@ def _validation(stage: Stage, data: dict[str, Any]) -> dict[str, Any]:
         "type": "train.data.clips.TestDataset",
         "splits": ["train"],
         **{name: data[name] for name in names},
-        "with_frames": data.get("with_frames", True),
+        "needs": needs_at_test,
     }
     loader = {
         "dataset": dataset,

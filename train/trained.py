@@ -159,13 +159,19 @@ def trained_descriptor(about: dict[str, Any]) -> str:
     return "visual" if about["model"].get("visual") else "skeleton"
 
 
+def has_guide(config: dict[str, Any]) -> bool:
+    """Return whether a system has a skeleton encoder beside the visual one, trained before."""
+    parts = getattr(MODELS.get(config["type"]), "parts", ())
+    return "skeleton" in parts and "skeleton" not in config.get("without", ())
+
+
 def _describing(about: dict[str, Any], knobs: "EmbedParams", file: Path) -> dict[str, Any]:
     """Return the configuration of a model, set to describe as `embed` asks for."""
     trained = trained_descriptor(about)
     wanted = knobs.descriptor or trained
     config = about["model"] | {"neck": knobs.neck}
     if wanted != trained:
-        if trained == "skeleton" or not config.get("use_skeleton", True):
+        if trained == "skeleton" or not has_guide(config):
             raise PipelineError(
                 f"embed.descriptor is {wanted}, but {file} was trained without such an encoder. "
                 "Set embed.descriptor to null"

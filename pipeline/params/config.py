@@ -47,10 +47,10 @@ RENAMED = {
     "stage2.encoder": "name it under pretraining, or under runs",
     "stage2.modality": "name the system under runs: model: skeleton",
     "stage2.use_stage1": "say under runs what a run starts from: start",
-    "stage2.use_prototypes": "it is stage2.settings.use_prototypes now",
-    "stage2.use_temporal": "it is stage2.settings.use_temporal now",
-    "stage2.use_skeleton": "it is stage2.settings.use_skeleton now",
-    "stage2.distill_weight": "it is stage2.settings.distill_weight now",
+    "stage2.use_prototypes": "it is stage2.settings.without: [prototypes] now",
+    "stage2.use_temporal": "it is stage2.settings.without: [temporal] now",
+    "stage2.use_skeleton": "it is stage2.settings.without: [skeleton] now",
+    "stage2.distill_weight": "it is stage2.settings.weights.distill now",
     "embed.modality": "it is embed.descriptor now",
 }
 

@@ -43,9 +43,9 @@ class TrueJoints:
 
 
 class Silhouettes:
-    """The silhouettes of a dataset's `silhouettes.parquet`, by the path of their frame.
+    """The silhouettes that a dataset brings, by the path of their frame.
 
-    Its columns are `path`, relative to the dataset's folder, and `silhouette`: a 1-bit PNG of the
+    The columns are `path`, relative to the dataset's folder, and `silhouette`: a 1-bit PNG of the
     frame's size, white where the person is seen.
     """
 

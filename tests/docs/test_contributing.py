@@ -44,10 +44,10 @@ def test_a_system_is_one_file_of_conf_and_one_class(system, tmp_path, monkeypatc
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     (tmp_path / "conf/model/mean.yaml").write_text(MODEL)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    knobs = config.load(["stage2.settings={id_weight:0.5}"], path=ROOT / "params.yaml")
+    knobs = config.load(["stage2.settings={weights:{id:0.5}}"], path=ROOT / "params.yaml")
     model = MODELS.build(compose("stage2", knobs, "conv_stem", "mean")["model"] | {"classes": 2})
     inputs = {"frames": torch.rand(2, 3, 3, 128, 64)}
-    loss = model.losses(inputs, torch.tensor([0, 1]))["loss_id"]
+    loss = model(inputs, torch.tensor([0, 1]), mode="loss")["loss_id"]
     logits = model.head(model.features(inputs)["visual"])
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1]))
     torch.testing.assert_close(loss, 0.5 * expected)

@@ -193,7 +193,7 @@ def test_a_missing_model_names_the_command(project):
 @pytest.mark.parametrize("descriptor", ["skeleton", "both"])
 def test_a_descriptor_that_was_not_trained_names_the_knob(project, descriptor):
     bare = ["runs.tiny.start=conf/encoder/conv_stem.yaml", "runs.tiny.encoder=conv_stem"]
-    make("stage2", "tiny", *bare, "stage2.settings.use_skeleton=false")
+    make("stage2", "tiny", *bare, "stage2.settings.without=[skeleton]")
     with pytest.raises(PipelineError, match=rf"embed\.descriptor is {descriptor}.*null"):
         run(f"embed.descriptor={descriptor}")
 

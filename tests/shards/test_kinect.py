@@ -91,7 +91,7 @@ def test_the_same_files_give_the_same_bytes_wherever_they_lie(project, tmp_path,
 def test_labels_follow_the_sorted_persons(project):
     project("biwi", people=(30, 4, 100))
     make("kinect", "biwi")
-    data = ClipDataset("data/shards/biwi", 6, (128, 64), with_frames=False)
+    data = ClipDataset("data/shards/biwi", 6, (128, 64), needs=["xyz"])
     assert data.pids == [4, 30, 100]
     assert sorted(set(zip(data.table["pid"], data.labels, strict=True))) == [
         (4, 0), (30, 1), (100, 2),
@@ -144,7 +144,7 @@ def test_a_visual_model_of_skeletons_is_refused_by_name(project):
         make("stage2", "biwi")
     make("kinect", "biwi")
     line = "{train:biwi,encoder:conv_stem,start:conf/encoder/conv_stem.yaml,recipe:params.yaml}"
-    with pytest.raises(PipelineError, match="holds skeletons without frames"):
+    with pytest.raises(PipelineError, match="holds none: skeletons without frames"):
         make("stage1", "biwi", f"pretraining.biwi={line}")
 
 

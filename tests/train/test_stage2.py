@@ -28,9 +28,7 @@ OUTPUT = "models/tiny/stage2.safetensors"
 BASELINE = [
     "runs.tiny.start=conf/encoder/conv_stem.yaml",
     "runs.tiny.encoder=conv_stem",
-    "stage2.settings.use_prototypes=false",
-    "stage2.settings.use_temporal=false",
-    "stage2.settings.use_skeleton=false",
+    "stage2.settings.without=[prototypes,temporal,skeleton]",
 ]
 
 
@@ -194,9 +192,9 @@ def test_held_out_identities_are_ranked_by_their_datasets_rule(held_out, own_cam
 
 def test_a_misspelt_setting_or_class_is_refused_before_anything_runs(after_stage1):
     with pytest.raises(
-        PipelineError, match=r"takes no argument use_temporl\. Did you mean use_tem"
+        PipelineError, match=r"has no part to leave out .temporl.\. Did you mean temporal"
     ):
-        train("stage2.settings.use_temporl=false")
+        train("stage2.settings.without=[temporl]")
     with pytest.raises(PipelineError, match=r"no class train\.models\.csip\.CsipModl.*CsipModel\?"):
         train("overrides.stage2={model:{type:train.models.csip.CsipModl}}")
     with pytest.raises(PipelineError, match=r"model 'cspi' is no file of conf/model/\. .*csip\?"):
@@ -267,5 +265,5 @@ def test_a_skeleton_encoder_of_another_size_is_refused(after_stage1):
 
 
 def test_untrained_skeletons_may_not_guide(project):
-    with pytest.raises(PipelineError, match=r"csip is guided by .*use_skeleton=false"):
+    with pytest.raises(PipelineError, match=r"csip is guided by .*without=\[skeleton\]"):
         train("runs.tiny.start=conf/encoder/conv_stem.yaml", "runs.tiny.encoder=conv_stem")

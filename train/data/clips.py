@@ -1,153 +1,20 @@
-"""Clips out of shards: which frames of a tracklet, decoded, with skeletons and masks."""
+"""Clips out of shards: which tracklets, and which frames of each."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from pipeline import images
 from pipeline.errors import PipelineError
-from pipeline.names import DISTRACTOR
-from pipeline.schema import Status
-from shards.read import Shards
 from train.data.sampler import Draw
-from train.data.transforms import build
+from train.data.tracklets import Item, TrackletClips, people_of
 from train.registry import DATASETS
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Item = dict[str, Any]
 Frames = Literal["random", "rrs", "dense"]
 
 
-class _TrackletClips(Dataset[Item]):
-    """Tracklets of some splits, and how a clip of one is loaded.
-
-    Attributes:
-        table: One row per tracklet: `tracklet, pid, camid, split, first, length`.
-    """
-
-    def __init__(
-        self,
-        root: str,
-        splits: Sequence[str],
-        clip_frames: int,
-        frame_size: Sequence[int],
-        transforms: Sequence[dict[str, Any]] = (),
-        limit: int = 0,
-        with_frames: bool = True,
-        shuffle_frames: bool = False,
-    ) -> None:
-        """Select the tracklets; frames are read when asked for."""
-        # OpenCV's threads would only compete with the other workers.
-        cv2.setNumThreads(0)
-        self.shards = Shards(Path(root))
-        table = self.shards.tracklets
-        table = table[table["split"].isin(splits)].reset_index(drop=True)
-        self.table = _first(table, limit, splits)
-        if with_frames and not self.shards.has_frames:
-            raise PipelineError(
-                f"{root} holds skeletons without frames. Give the run model: skeleton, "
-                "encoder: none"
-            )
-        self.clip_frames = clip_frames
-        self.height, self.width = frame_size
-        self.with_frames, self.shuffle_frames = with_frames, shuffle_frames
-        self._transforms = build(transforms)
-        if not len(self.table):
-            raise PipelineError(f"{root} holds no tracklets of {' or '.join(splits)}")
-
-    def readable(self, position: int) -> np.ndarray:
-        """Return the global rows of a tracklet whose frames can be decoded."""
-        first, length = (int(self.table[name].iat[position]) for name in ("first", "length"))
-        status = self.shards.status[first : first + length]
-        return first + np.flatnonzero((status != Status.MISSING) & (status != Status.UNREADABLE))
-
-    def clip(
-        self, rows: np.ndarray, camid: int, rng: np.random.Generator | None
-    ) -> dict[str, Tensor]:
-        """Load the frames at some global rows as one item of a batch's `inputs`.
-
-        Args:
-            rows: `(T,)` rows of readable frames; none at all gives black frames.
-            camid: Camera of the tracklet.
-            rng: Makes the transforms' choices; None leaves the frames as they are.
-        """
-        if not len(rows):
-            return self._blank(camid)
-        if self.shuffle_frames:
-            # No augmentation: whoever takes the motion away takes it from every clip.
-            rows = (rng or np.random.default_rng(rows)).permutation(rows)
-        xyz = self.shards.xyz[rows]
-        mask = np.isfinite(xyz).all((1, 2))
-        clip = {
-            "frame_mask": torch.ones(len(rows), dtype=torch.bool),
-            "xyz": torch.from_numpy(np.where(mask[:, None, None], xyz, np.float32(0))),
-            "mask": torch.from_numpy(mask),
-        }
-        if self.with_frames:
-            clip["frames"] = self.decoded(rows)
-        for transform in self._transforms if rng is not None else ():
-            clip = transform(clip, rng)
-        return clip | {"camids": torch.tensor(camid)}
-
-    def decoded(self, rows: np.ndarray) -> Tensor:
-        """Return the frames at some global rows, `(T, 3, H, W)`; each is decoded once."""
-        unique, back = rows, None
-        if len(set(rows.tolist())) < len(rows):
-            unique, back = np.unique(rows, return_inverse=True)
-        frames = np.empty((len(unique), self.height, self.width, 3), np.uint8)
-        # The largest power of two that leaves enough pixels of every frame.
-        spare = min(
-            int(self.shards.height[unique].min()) // self.height,
-            int(self.shards.width[unique].min()) // self.width,
-        )
-        shrink = next(power for power in (8, 4, 2, 1) if power <= max(spare, 1))
-        for i, jpeg in enumerate(self.shards.jpeg(unique)):
-            target = frames[i]
-            image = images.decode(jpeg, shrink, target)
-            if image.shape != target.shape:
-                image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
-            if image is not target:
-                target[:] = image
-        if back is not None:
-            frames = frames[back]
-        return torch.from_numpy(frames).permute(0, 3, 1, 2)
-
-    def _blank(self, camid: int) -> dict[str, Tensor]:
-        shape = (self.clip_frames, 3, self.height, self.width)
-        frames = {"frames": torch.zeros(shape, dtype=torch.uint8)} if self.with_frames else {}
-        return frames | {
-            "frame_mask": torch.zeros(self.clip_frames, dtype=torch.bool),
-            "xyz": torch.zeros(self.clip_frames, *self.shards.xyz.shape[1:]),
-            "mask": torch.zeros(self.clip_frames, dtype=torch.bool),
-            "camids": torch.tensor(camid),
-        }
-
-
-def _first(table: "pd.DataFrame", limit: int, splits: Sequence[str]) -> "pd.DataFrame":
-    """Return the first tracklets; of those to train on whole persons, and at least two."""
-    if not limit or list(splits) != ["train"]:
-        return table[:limit] if limit else table
-    pids = table["pid"].to_numpy()
-    kept = np.unique(np.append(pids[:limit], _people(table)[:2]))
-    return table[np.isin(pids, kept)].reset_index(drop=True)
-
-
-def _people(table: "pd.DataFrame") -> np.ndarray:
-    """Return the pids in a table, sorted: a distractor is nobody to learn."""
-    pids = np.unique(table["pid"])
-    return pids[pids > DISTRACTOR]
-
-
 @DATASETS.register_module()
-class ClipDataset(_TrackletClips):
+class ClipDataset(TrackletClips):
     """Training clips: a tracklet is cut into T equal chunks and gives one random frame of each.
 
     Args:
@@ -156,7 +23,8 @@ class ClipDataset(_TrackletClips):
         frame_size: Height and width that frames are resized to.
         transforms: Configurations of `train.data.transforms`.
         held_out: This many identities, the last of the sorted ones, are kept for validation.
-        options: `limit` uses only the first tracklets; `with_frames=False` leaves out the frames;
+        options: `limit` uses only the first tracklets; `needs` names the columns of a batch that
+            the system asks for (`train.parts.batch`), frames alone when it is left out;
             `shuffle_frames=True` puts those of every clip, with their skeletons, into random
             order, which destroys the motion.
 
@@ -180,7 +48,7 @@ class ClipDataset(_TrackletClips):
     ) -> None:
         """Number the identities and drop tracklets without a single readable frame."""
         super().__init__(root, ["train"], clip_frames, frame_size, transforms, **options)
-        pids = _people(self.table)
+        pids = people_of(self.table)
         if held_out >= len(pids):
             raise PipelineError(
                 f"stage2.held_out is {held_out}, but there are {len(pids)} training identities in "
@@ -195,7 +63,6 @@ class ClipDataset(_TrackletClips):
         self._rows = [own for own, kept in zip(rows, is_kept, strict=True) if kept]
         self.table = self.table[is_kept].reset_index(drop=True)
         self.labels = np.searchsorted(self.pids, self.table["pid"]).tolist()
-        self._camids = self.table["camid"].tolist()
 
     @property
     def metainfo(self) -> dict[str, list[int]]:
@@ -211,12 +78,12 @@ class ClipDataset(_TrackletClips):
         index, key = draw if isinstance(draw, tuple) else (draw, None)
         rng = None if key is None else np.random.default_rng(key)
         rows = chunked(self._rows[index], self.clip_frames, rng)
-        inputs = self.clip(rows, self._camids[index], rng)
+        inputs = self.clip(rows, index, rng)
         return {"inputs": inputs, "labels": self.labels[index]}
 
 
 @DATASETS.register_module()
-class TestDataset(_TrackletClips):
+class TestDataset(TrackletClips):
     """Clips of the tracklets to be embedded, without any chance.
 
     Args:
@@ -249,9 +116,8 @@ class TestDataset(_TrackletClips):
         """List the clips."""
         super().__init__(root, splits, clip_frames, frame_size, transforms, **options)
         if held_out:
-            kept = _people(self.table)[-held_out:]
+            kept = people_of(self.table)[-held_out:]
             self.table = self.table[self.table["pid"].isin(kept)].reset_index(drop=True)
-        self._camids = self.table["camid"].tolist()
         self._clips: list[tuple[int, np.ndarray]] = []
         for position in range(len(self.table)):
             rows = self.readable(position)
@@ -266,7 +132,7 @@ class TestDataset(_TrackletClips):
         """Load a clip; its label is the position of its tracklet in `table`."""
         position, part = self._clips[index]
         rows = chunked(part, self.clip_frames)
-        inputs = self.clip(rows, self._camids[position], np.random.default_rng(index))
+        inputs = self.clip(rows, position, np.random.default_rng(index))
         return {"inputs": inputs, "labels": position}
 
     def average(self, values: np.ndarray) -> np.ndarray:

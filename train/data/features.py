@@ -36,13 +36,13 @@ class FeatureDataset(ClipDataset):
 
     def __init__(self, features: str, **options: Any) -> None:
         """Map the features into memory."""
-        super().__init__(with_frames=False, **options)
+        super().__init__(**options | {"needs": ["xyz"]})
         self._features = np.load(features, mmap_mode="r")
 
-    def clip(self, rows: np.ndarray, camid: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    def clip(self, rows: np.ndarray, position: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Load skeletons and the mean feature of the frames at some global rows."""
         visual = torch.from_numpy(self._features[rows].mean(0))
-        return super().clip(rows, camid, rng) | {"visual": visual}
+        return super().clip(rows, position, rng) | {"visual": visual}
 
 
 class _WholeTracklets(Dataset[tuple[np.ndarray, Tensor, int]]):

@@ -1,9 +1,10 @@
-"""Changes of a clip in training: frames and skeleton move together, and so do all its frames.
+"""Changes of a clip in training: what shows one place moves together, in all frames of a clip.
 
-A clip is a dict with `frames` `(T, 3, H, W)` uint8 (left out for models of skeletons alone), `xyz`
-`(T, J, 3)`, `mask` `(T,)` where the skeleton is good and `frame_mask` `(T,)`. Every
-transform takes the clip and the generator that makes its choices, so that a clip is a function of
-its key (see `train.data.sampler.Draw`) and of nothing else.
+A clip is a dict with `frames` `(T, 3, H, W)` uint8, `xyz` `(T, J, 3)`, `mask` `(T,)` where the
+skeleton is good, `frame_mask` `(T,)` and what else the system needs (`train.parts.batch`): `kps`
+`(T, 17, 3)`, `silhouettes` `(T, H, W)`, `erased` `(T,)`, `heights` `(T,)`. Every transform takes
+the clip and the generator that makes its choices, so that a clip is a function of its key (see
+`train.data.sampler.Draw`) and of nothing else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.skeleton import layout
+from pipeline.skeleton import COCO17, layout
 from train.registry import TRANSFORMS
 
 Clip = dict[str, Tensor]
@@ -31,7 +32,7 @@ def build(transforms: Sequence[dict[str, Any]]) -> list[Transform]:
 
 @TRANSFORMS.register_module()
 class ClipFlip:
-    """Mirror frames and skeleton, both or neither; frames in place.
+    """Mirror all of a clip or nothing: frames and silhouettes in place, joints with their sides.
 
     Args:
         prob: How often.
@@ -54,9 +55,20 @@ class ClipFlip:
         if rng.random() >= self.prob:
             return clip
         flipped = {"xyz": clip["xyz"][..., self._swap, :] * self._sign}
+        if "kps" in clip:
+            flipped["kps"] = _mirrored(clip["kps"])
         if "frames" in clip:
             _mirror(clip["frames"])
+        if "silhouettes" in clip:
+            _mirror(clip["silhouettes"][:, None])
         return clip | flipped
+
+
+def _mirrored(kps: Tensor) -> Tensor:
+    """Return 2D joints `(T, 17, 3)` of the mirrored frames; those that were not found stay zero."""
+    found = kps[:, COCO17.flip]
+    x = torch.where(found[..., 2] > 0, 1 - found[..., 0], found[..., 0])
+    return torch.cat([x[..., None], found[..., 1:]], dim=-1)
 
 
 def _mirror(frames: Tensor) -> None:
@@ -70,6 +82,7 @@ class FrameTransform:
     """Apply a transform of `torchvision.transforms.v2` to the frames, one draw for the whole clip.
 
     Only for changes that leave the skeleton alone: crops (it is centred on the pelvis), colours.
+    Crops are refused where 2D joints or silhouettes are needed: `ClipCrop` moves them too.
 
     Args:
         name: Class in `torchvision.transforms.v2`.
@@ -92,6 +105,12 @@ class FrameTransform:
         """Return the clip with changed frames."""
         if "frames" not in clip:
             return clip
+        name = type(self._transform)
+        if name.__module__.endswith("_geometry") and clip.keys() & {"kps", "silhouettes"}:
+            raise PipelineError(
+                f"{name.__name__} moves frames, and the system needs 2D joints or silhouettes that "
+                "would stay where they are. Take train.data.transforms.ClipCrop"
+            )
         with _seeded(rng):
             return clip | {"frames": self._transform(clip["frames"])}
 
@@ -112,11 +131,13 @@ def _seeded(rng: np.random.Generator) -> Iterator[None]:
 class ClipErase:
     """Paint over one box of all frames, in place (random erasing: Zhong et al., AAAI 2020).
 
-    torchvision draws the box; its way of painting takes a third as long as decoding the clip.
+    torchvision draws the box; its way of painting takes a third as long as decoding the clip. Where
+    the system needs `erased`, it is told which frames were painted over.
 
     Args:
         prob: How often.
         value: The paint, RGB from 0 to 255.
+        frame_prob: Probability that a frame of a clip that is painted over is.
 
     >>> clip = {"frames": torch.zeros(2, 3, 8, 4, dtype=torch.uint8)}
     >>> erased = ClipErase(prob=1.0, value=(9, 9, 9))(clip, np.random.default_rng(0))
@@ -124,9 +145,10 @@ class ClipErase:
     [0, 9]
     """
 
-    def __init__(self, prob: float, value: Sequence[int]) -> None:
+    def __init__(self, prob: float, value: Sequence[int], frame_prob: float = 1.0) -> None:
         """Prepare the paint."""
-        self.prob, self._value = prob, np.array(value, np.uint8)
+        self.prob, self.frame_prob = prob, frame_prob
+        self._value = np.array(value, np.uint8)
         self._draw = v2.RandomErasing(value=tuple(value)).make_params
 
     def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
@@ -139,8 +161,106 @@ class ClipErase:
         if box["v"] is not None:
             top, left, height, width = (box[name] for name in "ijhw")
             images = clip["frames"].permute(0, 2, 3, 1).numpy()
-            # By whole rows, as they lie in memory.
-            images[:, top : top + height, left : left + width] = np.tile(self._value, (width, 1))
+            paint = np.tile(self._value, (width, 1))
+            for i in self._drawn(len(images), rng):
+                # By whole rows, as they lie in memory.
+                images[i, top : top + height, left : left + width] = paint
+                if "erased" in clip:
+                    clip["erased"][i] = True
+        return clip
+
+    def _drawn(self, frames: int, rng: np.random.Generator) -> np.ndarray:
+        if self.frame_prob >= 1:
+            return np.arange(frames)
+        return np.flatnonzero(rng.random(frames) < self.frame_prob)
+
+
+@TRANSFORMS.register_module()
+class ClipCrop:
+    """Move all of a clip by up to some pixels: frames, silhouettes and 2D joints, in place.
+
+    That is a random crop of a padded frame. What comes in at an edge has one colour.
+
+    Args:
+        pad: Largest move in pixels, in each direction.
+        value: The colour, RGB from 0 to 255.
+
+    >>> clip = {"frames": torch.ones(1, 3, 4, 2, dtype=torch.uint8), "kps": torch.ones(1, 17, 3)}
+    >>> moved = ClipCrop(pad=1, value=(9, 9, 9))(clip, np.random.default_rng(0))
+    >>> moved["frames"][0, 0].tolist(), moved["kps"][0, 0].tolist()
+    ([[9, 9], [1, 1], [1, 1], [1, 1]], [1.0, 1.25, 1.0])
+    """
+
+    def __init__(self, pad: int, value: Sequence[int]) -> None:
+        """Take the largest move and the colour."""
+        self.pad, self._value = pad, torch.tensor(value, dtype=torch.uint8)
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Return the clip, moved."""
+        down, right = rng.integers(-self.pad, self.pad + 1, 2).tolist()
+        moved: Clip = {}
+        if "frames" in clip:
+            moved["frames"] = _shifted(clip["frames"], down, right, self._value[:, None, None])
+            height, width = clip["frames"].shape[-2:]
+        elif "silhouettes" in clip:
+            height, width = clip["silhouettes"].shape[-2:]
+        else:
+            return clip
+        if "silhouettes" in clip:
+            moved["silhouettes"] = _shifted(clip["silhouettes"], down, right, 0)
+        if "kps" in clip:
+            move = clip["kps"].new_tensor([right / width, down / height, 0])
+            moved["kps"] = clip["kps"] + move * (clip["kps"][..., 2:] > 0)
+        return clip | moved
+
+
+def _shifted(frames: Tensor, down: int, right: int, value: Any) -> Tensor:
+    """Return `(..., H, W)` moved down and to the right, with a value where nothing came from."""
+    height, width = frames.shape[-2:]
+    out = torch.empty_like(frames)
+    out[:] = value
+    rows, columns = height - abs(down), width - abs(right)
+    top, left = max(down, 0), max(right, 0)
+    source = frames[..., top - down : top - down + rows, left - right : left - right + columns]
+    out[..., top : top + rows, left : left + columns] = source
+    return out
+
+
+@TRANSFORMS.register_module()
+class LowResolution:
+    """Shrink all frames of a clip to a smaller height and enlarge them again, in place.
+
+    So they look as if taken from afar. `heights`, where the system needs it, says the smaller one.
+
+    Args:
+        prob: How often.
+        heights: Smallest and largest height in pixels, of which one is drawn; both included.
+
+    >>> stripes = torch.tensor([0, 200] * 4, dtype=torch.uint8)
+    >>> clip = {"frames": stripes[None, None, :, None].repeat(1, 3, 1, 4)}
+    >>> small = LowResolution(prob=1.0, heights=(4, 4))(clip, np.random.default_rng(0))
+    >>> small["frames"].unique().tolist()
+    [100]
+    """
+
+    def __init__(self, prob: float, heights: tuple[int, int]) -> None:
+        """Take how often, and how small."""
+        self.prob, self.heights = prob, tuple(heights)
+
+    def __call__(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        """Return the clip, shrunk and enlarged or not."""
+        if rng.random() >= self.prob or "frames" not in clip:
+            return clip
+        drawn = int(rng.integers(self.heights[0], self.heights[1] + 1))
+        height, width = clip["frames"].shape[-2:]
+        if drawn < height:
+            small = (max(1, round(width * drawn / height)), drawn)
+            for image in clip["frames"].permute(0, 2, 3, 1).numpy():
+                whole = np.ascontiguousarray(image)
+                shrunk = cv2.resize(whole, small, interpolation=cv2.INTER_AREA)
+                image[:] = cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC)
+            if "heights" in clip:
+                clip["heights"].clamp_(max=drawn)
         return clip
 
 

@@ -32,10 +32,12 @@ class VisualEncoder(nn.Module):
         width: Channels `C` of a token.
         out_dim: Channels `D` of a projected token.
         size: Height and width of a frame in pixels.
+        cells: Rows and columns of the tokens behind the class token.
         rules: How what timm calls its parts is called here.
     """
 
     rules: tuple[Rule, ...] = ()
+    cells: tuple[int, int]
 
     def __init__(
         self, width: int, out_dim: int, size: tuple[int, int], weights: str | None
@@ -119,6 +121,7 @@ class VitEncoder(VisualEncoder):
         vit = _create(name, weights, img_size=tuple(size), num_classes=0, **arch)
         super().__init__(vit.embed_dim, out_dim, size, weights)
         self.vit, self.is_checkpointing = vit, checkpointing
+        self.cells = tuple(vit.patch_embed.grid_size)
         self.cameras = nn.Embedding(cameras, vit.embed_dim) if cameras else None
         if self.cameras is not None:
             # A camera that never occurs in training keeps this zero.
@@ -188,6 +191,8 @@ class CnnEncoder(VisualEncoder):
         super().__init__(cnn.num_features, out_dim, size, weights)
         # Frames are decoded pixel by pixel; convolutions that take them so need a quarter less.
         self.cnn = cnn.to(memory_format=torch.channels_last)
+        stride = cnn.feature_info[-1]["reduction"]
+        self.cells = (-(-self.size[0] // stride), -(-self.size[1] // stride))
 
     def tokens(self, frames: Tensor, camids: Tensor | None) -> Tensor:
         """Return the cells of the feature map, after their mean; cameras are not embedded."""

@@ -1,5 +1,6 @@
 """The model of stage 1: a clip's picture and its skeleton should agree."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,13 +32,16 @@ class Stage1Model(ReidModel):
     ['loss_contrast', 'match_accuracy', 'temperature']
     """
 
+    needs = frozenset({"frames", "xyz"})
+    terms = ("id", "contrast", "prompt")
+
     def __init__(
         self,
         visual: dict[str, Any],
         skeleton: dict[str, Any],
         temperature: float = 0.07,
         prompt: dict[str, Any] | None = None,
-        prompt_weight: float = 1.0,
+        weights: Mapping[str, float] | None = None,
         freeze_visual: bool = False,
         classes: int = 0,
         descriptor: Descriptor = "skeleton",
@@ -50,7 +54,7 @@ class Stage1Model(ReidModel):
             skeleton: Configuration of the skeleton encoder; same `out_dim`.
             temperature: Of the contrast at the start; it is learnt.
             prompt: Configuration of a `SkeletonPromptLoss`, for TranSG's tasks on top.
-            prompt_weight: Weight of those.
+            weights: Of the terms `id`, `contrast` and `prompt`.
             freeze_visual: Train the skeleton tower only. Its batches may bring `visual` features.
             classes: Training identities, where neither tower is pretrained: both learn to tell
                 them apart too. 0 for the paper's loss.
@@ -60,7 +64,7 @@ class Stage1Model(ReidModel):
         Raises:
             PipelineError: If the towers' features differ in size.
         """
-        super().__init__(visual, skeleton, descriptor, data_preprocessor)
+        super().__init__(visual, skeleton, descriptor, data_preprocessor, weights=weights)
         if self.visual.out_dim != self.skeleton.out_dim:
             raise PipelineError(
                 f"the visual encoder gives {self.visual.out_dim} numbers and the skeleton encoder "
@@ -68,7 +72,7 @@ class Stage1Model(ReidModel):
             )
         self.contrast = SupConLoss(temperature)
         self.prompt = MODELS.build(prompt) if prompt else None
-        self.prompt_weight, self.freeze_visual = prompt_weight, freeze_visual
+        self.freeze_visual = freeze_visual
         if freeze_visual:
             self.visual.requires_grad_(False)
         # Two untrained towers give every clip nearly the same unit vector, and the contrast stays
@@ -115,24 +119,23 @@ class Stage1Model(ReidModel):
         keep = gather(has_skeleton(inputs))
         visual, skeleton, known = (gather(x)[keep] for x in (visual, skeleton, labels))
         if len(known) < 2:
-            return {"loss_contrast": no_loss(self)}
+            return {"contrast": no_loss(self)}
         losses = {}
         if self.classifier is not None:
             visual, skeleton = (
                 neck(x) for neck, x in zip(self.necks, (visual, skeleton), strict=True)
             )
-            losses["loss_id"] = sum(
+            losses["id"] = sum(
                 F.cross_entropy(self.classifier(x), known, label_smoothing=0.1)
                 for x in (visual, skeleton)
             )
         losses |= {
-            "loss_contrast": self.contrast(visual, skeleton, known),
+            "contrast": self.contrast(visual, skeleton, known),
             "match_accuracy": _match_accuracy(visual, skeleton, known),
             "temperature": 1 / self.contrast.scale().detach(),
         }
         if self.prompt is not None:
-            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
-            losses["loss_prompt"] = self.prompt_weight * prompt
+            losses["prompt"] = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
         return losses
 
 

@@ -1,5 +1,6 @@
 """The model of stage 2: CSIP-ReID as it is used."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -7,12 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
-from train.models.base import Descriptor, Head, Neck, ReidModel
+from train.models.base import Descriptor, Head, Neck, ReidModel, identity_terms
 from train.parts.batch import Inputs, has_skeleton, masked_mean
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss, LogitScale
 from train.parts.precision import cosine_distance, unit
-from train.parts.prototypes import PrototypeFusion, PrototypeUpdater, prototype_logits
+from train.parts.prototypes import (
+    PrototypeFusion,
+    PrototypeUpdater,
+    prototype_logits,
+    prototypes,
+)
 from train.parts.temporal import SkeletonGuidedTemporalModule
 from train.registry import MODELS
 
@@ -21,8 +27,7 @@ from train.registry import MODELS
 class CsipModel(ReidModel):
     """CSIP-ReID's second stage: prototypes and skeletons teach the visual encoder.
 
-    `use_prototypes`, `use_temporal` and `use_skeleton` switch its parts; with none of them it is
-    the usual visual baseline, identity and triplet losses.
+    Without `prototypes`, `temporal` and `skeleton` it is the baseline of `train.models.visual`.
 
     >>> from train.models.csip import CsipModel
     >>> cnn = "train.encoders.image.CnnEncoder"
@@ -34,6 +39,10 @@ class CsipModel(ReidModel):
     torch.Size([2, 208])
     """
 
+    needs = frozenset({"frames", "xyz"})
+    terms = ("prototype", "id", "triplet", "frame", "distill")
+    parts = ("prototypes", "temporal", "skeleton")
+
     def __init__(
         self,
         visual: dict[str, Any],
@@ -42,17 +51,11 @@ class CsipModel(ReidModel):
         fusion: dict[str, Any] | None = None,
         updater: dict[str, Any] | None = None,
         temporal: dict[str, Any] | None = None,
-        use_prototypes: bool = True,
-        use_temporal: bool = True,
-        use_skeleton: bool = True,
-        id_weight: float = 0.25,
-        triplet_weight: float = 1.0,
+        without: Sequence[str] = (),
+        weights: Mapping[str, float] | None = None,
         margin: float = 0.3,
         label_smoothing: float = 0.1,
-        prototype_weight: float = 1.0,
         temperature: float = 0.07,
-        frame_weight: float = 0.125,
-        distill_weight: float = 1.0,
         student_share: float = 0.5,
         gradient_scale: float = 1.0,
         descriptor: Descriptor = "visual",
@@ -69,18 +72,15 @@ class CsipModel(ReidModel):
             fusion: More settings of the `PrototypeFusion`.
             updater: More settings of the `PrototypeUpdater`, as `layers`.
             temporal: More settings of the `SkeletonGuidedTemporalModule`, as `heads`.
-            use_prototypes: Classify against prototypes of the identities.
-            use_temporal: Make a temporal feature.
-            use_skeleton: Let skeletons take part in both.
-            id_weight: Weight of the identity losses.
-            triplet_weight: Weight of the triplet losses.
+            without: Leave out `prototypes` of the identities to classify against, the `temporal`
+                feature, or the `skeleton` in both.
+            weights: Of the identity losses (`id`, 0.25 if not said), of those of single frames
+                (`frame`, 0.125), of the triplets (`triplet`), of the prototypes (`prototype`), and
+                of the distance of the student, who sees no skeleton, from the guided feature
+                (`distill`).
             margin: Of the triplet losses.
             label_smoothing: Of the identity and frame losses.
-            prototype_weight: Weight of the prototype loss.
             temperature: Of the prototype logits at the start; it is learnt.
-            frame_weight: Weight of the identity loss of single frames.
-            distill_weight: Weight of the distance of the student, who sees no skeleton, from the
-                guided feature.
             student_share: Share of the student's own feature in the temporal losses, beside the
                 guided one's.
             gradient_scale: How much of the temporal losses' gradient reaches the visual encoder.
@@ -91,18 +91,13 @@ class CsipModel(ReidModel):
                 (1) when the descriptor is `both`.
             data_preprocessor: Configuration of a `ClipPreprocessor`.
         """
+        use_prototypes, use_temporal, use_skeleton = (part not in without for part in self.parts)
+        weights = {"id": 0.25, "frame": 0.125} | dict(weights or {})
         skeleton = skeleton if use_skeleton else None
-        super().__init__(visual, skeleton, descriptor, data_preprocessor, neck)
+        super().__init__(visual, skeleton, descriptor, data_preprocessor, neck, weights, without)
         self.classes, self.label_smoothing = classes, label_smoothing
         self.student_share, self.gradient_scale = student_share, gradient_scale
         self.skeleton_weight = skeleton_weight
-        self.weights = {
-            "id": id_weight,
-            "triplet": triplet_weight,
-            "prototype": prototype_weight,
-            "frame": frame_weight,
-            "distill": distill_weight,
-        }
         self.skeleton_neck = None
         if self.skeleton is not None:
             self.skeleton.requires_grad_(False)
@@ -141,6 +136,12 @@ class CsipModel(ReidModel):
         if self.skeleton is not None:
             self.skeleton.eval()
         return self
+
+    def refresh(self, dataset: Any) -> None:
+        """Make the prototypes of all training identities anew."""
+        if self.updater is not None:
+            # Every rank makes all of them: they agree without exchanging anything.
+            self.set_prototypes(*prototypes(self, dataset))
 
     def set_prototypes(self, visual: Tensor, skeleton: Tensor | None = None) -> None:
         """Take new prototypes of all training identities, `(K, D)`, row by label.
@@ -187,7 +188,7 @@ class CsipModel(ReidModel):
         return unit(torch.cat([visual, skeleton], dim=1))
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
-        """Return the weighted terms of the loss and the accuracy of the visual head."""
+        """Return the terms of the loss and the accuracy of the visual head."""
         tokens, projected = self.frame_tokens(inputs)
         features = self._appearance(tokens, projected)
         skeleton = self._skeleton_tokens(inputs)
@@ -198,19 +199,15 @@ class CsipModel(ReidModel):
             logits = self._prototype_logits(features["projected"], projected, skeleton, inputs)
             terms["prototype"] = F.cross_entropy(logits, labels)
         labels = gather(labels)
-        logits = {}
-        terms["id"] = terms["triplet"] = tokens.new_zeros(())
-        for name, feature in features.items():
-            feature = gather(feature)
-            logits[name] = self.heads[name](feature)
-            terms["id"] = terms["id"] + self._cross_entropy(logits[name], labels)
-            terms["triplet"] = terms["triplet"] + self.triplet(feature, labels)
+        features = {name: gather(feature) for name, feature in features.items()}
+        found, logits = identity_terms(
+            features, labels, self.heads, self.triplet, self.label_smoothing
+        )
+        terms |= found
         if self.temporal is not None:
             for name, term in self._temporal_terms(tokens, skeleton, inputs, labels).items():
                 terms[name] = terms.get(name, 0.0) + term
-        losses = {f"loss_{name}": self.weights[name] * term for name, term in terms.items()}
-        accuracy = (logits["visual"].argmax(1) == labels).float().mean()
-        return {**losses, "accuracy": accuracy}
+        return terms | {"accuracy": (logits["visual"].argmax(1) == labels).float().mean()}
 
     @staticmethod
     def _appearance(tokens: Tensor, projected: Tensor) -> dict[str, Tensor]:
@@ -262,7 +259,7 @@ class CsipModel(ReidModel):
     ) -> Tensor:
         if not self.visual_prototypes.any():
             raise PipelineError(
-                "the model has no prototypes yet. Add the PrototypeHook to the hooks of stage 2"
+                "the model has no prototypes yet. Call refresh, as the RefreshHook of stage 2 does"
             )
         prototypes = self.visual_prototypes
         tokens = projected.mean(1)

@@ -1,5 +1,6 @@
 """Re-identification by the skeleton alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -26,6 +27,10 @@ class SkeletonModel(ReidModel):
     torch.Size([2, 16])
     """
 
+    needs = frozenset({"xyz"})
+    needs_at_test = frozenset({"xyz"})
+    terms = ("id", "triplet", "prompt")
+
     def __init__(
         self,
         skeleton: dict[str, Any],
@@ -33,7 +38,7 @@ class SkeletonModel(ReidModel):
         margin: float = 0.3,
         label_smoothing: float = 0.1,
         prompt: dict[str, Any] | None = None,
-        prompt_weight: float = 1.0,
+        weights: Mapping[str, float] | None = None,
         neck: Neck = "before",
         data_preprocessor: dict[str, Any] | None = None,
     ) -> None:
@@ -45,16 +50,15 @@ class SkeletonModel(ReidModel):
             margin: Of the triplet loss.
             label_smoothing: Of the identity loss.
             prompt: Configuration of a `SkeletonPromptLoss`, for TranSG's tasks on top.
-            prompt_weight: Weight of those.
+            weights: Of the terms `id`, `triplet` and `prompt`.
             neck: Describe a clip by its feature before or after the head's batch norm.
             data_preprocessor: As MMEngine takes it.
         """
-        super().__init__(None, skeleton, "skeleton", data_preprocessor, neck)
+        super().__init__(None, skeleton, "skeleton", data_preprocessor, neck, weights)
         self.head = Head(self.skeleton.out_dim, classes)
         self.triplet = BatchHardTripletLoss(margin)
         self.label_smoothing = label_smoothing
         self.prompt = MODELS.build(prompt) if prompt else None
-        self.prompt_weight = prompt_weight
 
     def features(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the skeleton feature."""
@@ -72,14 +76,13 @@ class SkeletonModel(ReidModel):
         feature = gather(self.skeleton.pool(tokens, mask))[keep]
         known = gather(labels)[keep]
         if len(known) < 2:
-            return {"loss_id": no_loss(self)}
+            return {"id": no_loss(self)}
         logits = self.head(feature)
         losses = {
-            "loss_id": F.cross_entropy(logits, known, label_smoothing=self.label_smoothing),
-            "loss_triplet": self.triplet(feature, known),
+            "id": F.cross_entropy(logits, known, label_smoothing=self.label_smoothing),
+            "triplet": self.triplet(feature, known),
             "accuracy": (logits.argmax(1) == known).float().mean(),
         }
         if self.prompt is not None:
-            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
-            losses["loss_prompt"] = self.prompt_weight * prompt
+            losses["prompt"] = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
         return losses

@@ -7,15 +7,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from train.parts.attention import Attention
 from train.parts.batch import masked_mean
 from train.parts.precision import in_float32, unit
-from train.registry import HOOKS, MODELS
+from train.registry import MODELS
 
 
 @MODELS.register_module()
@@ -122,37 +120,12 @@ def prototype_logits(features: Tensor, prototypes: Tensor) -> Tensor:
     return torch.einsum("bc,bkc->bk", unit(features), unit(prototypes))
 
 
-@HOOKS.register_module()
-class PrototypeHook(Hook):
-    """Make the prototypes of all training identities anew, every some epochs.
+@torch.no_grad()
+def prototypes(model: Any, dataset: Any, batch_size: int = 32) -> tuple[Tensor, Tensor | None]:
+    """Return the mean unit feature of every identity, of pictures and of skeletons, `(K, D)`.
 
     They are means over an identity's tracklets, taken in evaluation mode and float32 from fixed
     frames (the first of each chunk) as they are stored, so nothing about them is random.
-
-    Args:
-        every: Epochs between two refreshes; the first happens before the first epoch.
-        batch_size: Clips per forward pass.
-    """
-
-    priority = "HIGH"
-
-    def __init__(self, every: int, batch_size: int) -> None:
-        """Store both."""
-        self._every, self._batch_size = every, batch_size
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Refresh when it is time; between two refreshes the checkpoint carries them."""
-        model = getattr(runner.model, "module", runner.model)
-        if getattr(model, "updater", None) is None or runner.epoch % self._every:
-            return
-        # Every rank makes all of them: they agree without exchanging anything.
-        visual, skeleton = prototypes(model, runner.train_dataloader.dataset, self._batch_size)
-        model.set_prototypes(visual, skeleton)
-
-
-@torch.no_grad()
-def prototypes(model: Any, dataset: Any, batch_size: int) -> tuple[Tensor, Tensor | None]:
-    """Return the mean unit feature of every identity, of pictures and of skeletons, `(K, D)`.
 
     Args:
         model: A `CsipModel`.

@@ -47,7 +47,7 @@ def compose(stage: str, params: Params, encoder: str, model: str | None = None) 
         # The encoder `none` says how large features are, no more.
         del plain["model"]["visual"]
     if stage == "stage2":
-        plain["model"] |= params.stage2.settings
+        plain["model"] = merge(plain["model"], params.stage2.settings)
     # The Runner calls `.pop` on nested dicts and rejects OmegaConf nodes: hand it a plain dict.
     plain = merge(plain, params.overrides[stage])
     check(plain)

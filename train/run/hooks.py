@@ -65,11 +65,47 @@ class TowersHook(Hook):
         if runner.epoch:
             return
         state, _ = load(self._path)
-        model = getattr(runner.model, "module", runner.model)
+        model = _bare(runner)
         for name in ("visual", "skeleton"):
             part = getattr(model, name)
             if part is not None and any(key.startswith(f"{name}.") for key in state):
                 load_part(part, state, f"{name}.", self._path)
+
+
+@HOOKS.register_module()
+class RefreshHook(Hook):
+    """Let the model make anew what is made of all training clips, as prototypes, every some epochs.
+
+    It also tells the model after every update that its weights have moved.
+
+    Args:
+        every: Epochs between two refreshes; the first happens before the first epoch.
+    """
+
+    priority = "HIGH"
+
+    def __init__(self, every: int) -> None:
+        """Take the interval."""
+        self._every = every
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Refresh when it is time; between two refreshes the checkpoint carries what was made."""
+        if runner.epoch % self._every == 0:
+            _bare(runner).refresh(runner.train_dataloader.dataset)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Tell the model."""
+        _bare(runner).after_update()
+
+
+def _bare(runner: Runner) -> Any:
+    return getattr(runner.model, "module", runner.model)
 
 
 @HOOKS.register_module()

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import paths
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage
-from train.registry import DATASETS
+from train.registry import DATASETS, MODELS
 from train.weights.checkpoint import published
 
 Config = dict[str, Any]
@@ -57,6 +57,30 @@ def use_joints(config: Config) -> None:
     for transform in data["transforms"]:
         if transform["type"] == "train.data.transforms.ClipFlip":
             transform["joints"] = joints
+
+
+def take_needs(config: Config) -> list[str]:
+    """Let the data set give what the system and its parts need; return what they need at test.
+
+    Raises:
+        PipelineError: If the system has no such term of a loss or part to leave out.
+    """
+    data = config["train_dataloader"]["dataset"]
+    model = config["model"]
+    MODELS.get(model["type"]).check(model.get("weights") or {}, model.get("without") or ())
+    data["needs"] = sorted(_needs(model, "needs"))
+    return sorted(_needs(model, "needs_at_test"))
+
+
+def _needs(config: Any, when: str) -> set[str]:
+    found: set[str] = set()
+    if isinstance(config, dict):
+        if isinstance(name := config.get("type"), str) and "." in name:
+            found |= getattr(MODELS.get(name), when, frozenset())
+        config = list(config.values())
+    for one in config if isinstance(config, list) else ():
+        found |= _needs(one, when)
+    return found
 
 
 def take_start(stage: Stage, config: Config) -> tuple[Path, ...]:

@@ -34,7 +34,7 @@ def trained(extracted: Callable[..., Extracted]) -> Callable[..., Stage]:
 
 
 def test_a_prototype_is_the_direction_of_its_persons_features(trained):
-    found = space.training_points(trained("stage2.settings.use_skeleton=false"))
+    found = space.training_points(trained("stage2.settings.without=[skeleton]"))
     persons, vectors = np.array(found.persons), found.vectors
     assert persons.tolist() == [3] * 3 + [5] * 3 + [8] * 3 + [9] * 3 + [3, 5, 8, 9]
     assert found.names[0] == "0003C1T0001, camera 0"
@@ -53,7 +53,7 @@ def test_the_page_shows_training_tracklets_with_prototypes(trained):
 
 
 @pytest.mark.parametrize(
-    "override", ["stage2.settings.use_prototypes=false", "embed.descriptor=skeleton", "nothing"]
+    "override", ["stage2.settings.without=[prototypes]", "embed.descriptor=skeleton", "nothing"]
 )
 def test_without_prototypes_there_is_nothing_to_show(trained, override):
     stage = trained(*[override] * (override != "nothing"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from pipeline.errors import PipelineError
 from pipeline.images import decode
@@ -106,7 +106,7 @@ def test_labels_do_not_depend_on_the_hash_seed(folder):
 BARE = [
     "runs.tiny.start=conf/encoder/conv_stem.yaml",
     "runs.tiny.encoder=conv_stem",
-    "stage2.settings.use_skeleton=false",
+    "stage2.settings.without=[skeleton]",
 ]
 
 
@@ -157,7 +157,8 @@ def test_a_clip_is_a_function_of_its_key(folder):
     first, again, other = (
         data[Draw(0, key)]["inputs"] for key in ((0, 1, 2), (0, 1, 2), (0, 1, 3))
     )
-    assert all(torch.equal(first[name], again[name]) for name in first)
+    for name in first:
+        torch.testing.assert_close(first[name], again[name], rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(first["xyz"], other["xyz"])
 
 
@@ -172,7 +173,7 @@ def test_batches_are_the_same_whatever_the_number_of_workers(folder):
     for one, other in zip(epoch(0), epoch(2), strict=True):
         assert torch.equal(one["labels"], other["labels"])
         for name, value in one["inputs"].items():
-            assert torch.equal(value, other["inputs"][name])
+            torch.testing.assert_close(value, other["inputs"][name], rtol=0, atol=0, equal_nan=True)
 
 
 def test_skeletons_belong_to_the_frames_beside_them(folder, made):
@@ -304,3 +305,61 @@ def test_jpegs_twice_as_large_are_decoded_at_half_their_size(folder, made):
 def test_shards_without_tracklets_of_a_split_are_an_error(folder):
     with pytest.raises(PipelineError, match="holds no tracklets of val"):
         TestDataset(folder(), ["val"], 4, (64, 32))
+
+
+def test_a_batch_has_what_the_system_needs_and_nothing_else_is_decoded(folder, made):
+    png = cv2.imencode(".png", np.pad(np.full((60, 28), 255, np.uint8), 2))[1].tobytes()
+    for row in made:
+        row |= {"xy_px": [7.5, 31.5] * 17, "score": [0.5] * 17, "silhouette": png}
+        row |= {"spectrum": "infrared", "altitude_m": 30.0} if row["pid"] == 3 else {}
+    spoil(made[0], Status.UNREADABLE)
+    root = folder()
+    plain = train_set(root, needs=["xyz"])[0]["inputs"]
+    assert not {"frames", "kps", "silhouettes", "erased", "heights"} & plain.keys()
+    needs = ["frames", "kps", "silhouettes", "erased", "heights", "spectrum", "altitude_m"]
+    data = train_set(root, needs=needs)
+    inputs = default_collate([data[i]["inputs"] for i in range(len(data))])
+    batch, frames = len(data), 4
+    assert torch.allclose(
+        inputs["kps"], torch.tensor([0.25, 0.5, 0.5]).expand(batch, frames, 17, 3)
+    )
+    assert inputs["silhouettes"].dtype == torch.uint8
+    assert inputs["silhouettes"].shape == (batch, frames, 64, 32)
+    assert inputs["silhouettes"].sum() == batch * frames * 60 * 28
+    assert (inputs["heights"] == 64).all()
+    assert not inputs["erased"].any()
+    is_third = torch.tensor(data.labels) == 0
+    assert inputs["spectrum"].tolist() == (2 * is_third).tolist()
+    assert inputs["platform"].tolist() == [0] * batch
+    assert torch.equal(inputs["altitude_m"].isnan(), ~is_third)
+    assert inputs["clothes"].tolist() == [-1] * batch
+    erasing = [{"type": "train.data.transforms.ClipErase", "prob": 1.0, "value": [0, 0, 0]}]
+    drawn = train_set(root, needs=needs, transforms=erasing)[Draw(0, (0, 0, 0))]["inputs"]
+    assert drawn["erased"].all()
+
+
+def test_a_tracklet_without_a_readable_frame_has_the_same_columns(folder, made):
+    for row in made:
+        row["silhouette"] = b""
+    for row in made[-6:]:
+        spoil(row, Status.MISSING)
+    made[0]["silhouette"] = cv2.imencode(".png", np.ones((64, 32), np.uint8))[1].tobytes()
+    data = embedded_set(folder(), needs=["frames", "kps", "silhouettes", "erased", "heights"])
+    shapes = [
+        {k: (v.shape, v.dtype) for k, v in data[i]["inputs"].items()} for i in range(len(data))
+    ]
+    assert all(one == shapes[0] for one in shapes)
+    assert any(not data[i]["inputs"]["frame_mask"].any() for i in range(len(data)))
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ("silhouettes", "needs silhouettes, and .*tiny holds none. Put silhouettes.parquet"),
+        ("spectrum", "needs spectrum, and .*tiny holds none: its dataset does not say"),
+        ("spectra", "no batch has a column 'spectra'. Did you mean spectrum"),
+    ],
+)
+def test_a_column_that_shards_lack_is_an_error_before_anything_runs(folder, column, reason):
+    with pytest.raises(PipelineError, match=reason):
+        train_set(folder(), needs=["frames", column])

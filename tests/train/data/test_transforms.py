@@ -4,7 +4,14 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.skeleton import H36M17
-from train.data.transforms import ClipErase, ClipFlip, FrameTransform, build
+from train.data.transforms import (
+    ClipCrop,
+    ClipErase,
+    ClipFlip,
+    FrameTransform,
+    LowResolution,
+    build,
+)
 
 
 def clip(frames: int = 4) -> dict[str, torch.Tensor]:
@@ -33,6 +40,93 @@ def test_mirroring_twice_changes_nothing():
     after = flip(flip(clip(), rng), rng)
     for name, value in clip().items():
         assert torch.equal(after[name], value)
+
+
+def full_clip() -> dict[str, torch.Tensor]:
+    """A clip with all columns: white where the silhouette is, and there a joint in each frame."""
+    frames = torch.zeros(4, 3, 16, 8, dtype=torch.uint8)
+    kps = torch.zeros(4, 17, 3)
+    for t in range(4):
+        row, column = 3 + 2 * t, 1 + t
+        frames[t, :, row, column] = 255
+        # The left wrist, in the middle of that pixel.
+        kps[t, 9] = torch.tensor([(column + 0.5) / 8, (row + 0.5) / 16, 1.0])
+    return clip() | {
+        "frames": frames,
+        "kps": kps,
+        "silhouettes": (frames[:, 0] > 0).to(torch.uint8),
+        "erased": torch.zeros(4, dtype=torch.bool),
+        "heights": torch.full((4,), 100),
+    }
+
+
+def where_white(made: dict[str, torch.Tensor], joint: int) -> None:
+    """Check that a joint and the silhouette still lie where the frame is white."""
+    assert torch.equal(made["silhouettes"] > 0, made["frames"][:, 0] == 255)
+    for t in range(4):
+        for row, column in (made["frames"][t, 0] == 255).nonzero().tolist():
+            place = torch.tensor([(column + 0.5) / 8, (row + 0.5) / 16, 1.0])
+            assert torch.allclose(made["kps"][t, joint], place)
+
+
+def test_one_flip_mirrors_joints_and_silhouettes_with_the_frames():
+    flip, rng = ClipFlip(prob=1.0), np.random.default_rng(0)
+    after = flip(full_clip(), rng)
+    where_white(after, 10)
+    assert not after["kps"][:, [9, *range(9), *range(11, 17)]].any()
+    again = flip(after, rng)
+    for name, value in full_clip().items():
+        assert torch.equal(again[name], value), name
+
+
+def test_a_crop_moves_all_that_shows_a_place():
+    moves = set()
+    for seed in range(20):
+        after = ClipCrop(pad=3, value=[1, 2, 3])(full_clip(), np.random.default_rng(seed))
+        where_white(after, 9)
+        moves.add(tuple(after["kps"][0, 9].tolist()))
+        assert not after["kps"][:, 10].any()
+        others = after["frames"][:, :, after["frames"][0, 0] == 1]
+        assert torch.equal(others.unique(), torch.tensor([1, 2, 3], dtype=torch.uint8)) or (
+            others.numel() == 0
+        )
+    assert len(moves) > 10
+
+
+def test_who_needs_it_is_told_which_frames_were_erased():
+    before, after = full_clip(), full_clip()
+    erase = ClipErase(prob=1.0, value=[7, 7, 7], frame_prob=0.5)
+    counts = set()
+    for seed in range(8):
+        after = erase(full_clip(), np.random.default_rng(seed))
+        changed = (after["frames"] != before["frames"]).flatten(1).any(1)
+        assert torch.equal(changed, after["erased"])
+        counts.add(int(changed.sum()))
+    assert len(counts) > 2
+    assert "erased" not in erase(clip(), np.random.default_rng(0))
+
+
+def test_a_low_resolution_is_what_shrinking_and_enlarging_gives():
+    smooth = torch.arange(16, dtype=torch.uint8)[None, None, :, None].expand(4, 3, 16, 8) * 10
+    made = LowResolution(prob=1.0, heights=(8, 8))(
+        full_clip() | {"frames": smooth.clone()}, np.random.default_rng(0)
+    )
+    assert made["heights"].tolist() == [8] * 4
+    assert (made["frames"].int() - smooth.int()).abs().max() < 10
+    noise = full_clip()["frames"]
+    tiny = LowResolution(prob=1.0, heights=(2, 3))(full_clip(), np.random.default_rng(0))["frames"]
+    assert tiny.float().std() < 0.5 * noise.float().std()
+    same = LowResolution(prob=1.0, heights=(16, 20))(full_clip(), np.random.default_rng(0))
+    assert torch.equal(same["frames"], noise)
+    assert same["heights"].tolist() == [100] * 4
+
+
+def test_a_transform_that_moves_frames_alone_is_refused_where_joints_matter():
+    crop = FrameTransform("RandomCrop", size=(16, 8), padding=2)
+    crop(clip(), np.random.default_rng(0))
+    with pytest.raises(PipelineError, match=r"RandomCrop moves frames.*ClipCrop"):
+        crop(full_clip(), np.random.default_rng(0))
+    FrameTransform("Grayscale", num_output_channels=3)(full_clip(), np.random.default_rng(0))
 
 
 def test_frames_and_skeleton_are_mirrored_in_the_same_clips():

@@ -190,7 +190,7 @@ def test_prototypes_of_other_identities_are_refused():
 
 def test_training_without_prototypes_says_which_hook_is_missing():
     model = CsipModel(VISUAL, SKELETON, classes=CLASSES)
-    with pytest.raises(PipelineError, match="PrototypeHook"):
+    with pytest.raises(PipelineError, match="RefreshHook"):
         model(*clips(), mode="loss")
 
 
@@ -207,20 +207,20 @@ def test_prototypes_that_match_the_clip_lower_the_loss():
 
 
 @pytest.mark.parametrize(
-    ("switches", "terms"),
+    ("without", "terms"),
     [
-        ({}, {"id", "triplet", "prototype", "frame", "distill"}),
-        ({"use_prototypes": False}, {"id", "triplet", "frame", "distill"}),
-        ({"use_temporal": False}, {"id", "triplet", "prototype"}),
-        ({"use_skeleton": False}, {"id", "triplet", "prototype", "frame"}),
+        ([], {"id", "triplet", "prototype", "frame", "distill"}),
+        (["prototypes"], {"id", "triplet", "frame", "distill"}),
+        (["temporal"], {"id", "triplet", "prototype"}),
+        (["skeleton"], {"id", "triplet", "prototype", "frame"}),
         (
-            {"use_prototypes": False, "use_temporal": False, "use_skeleton": False},
+            ["prototypes", "temporal", "skeleton"],
             {"id", "triplet"},
         ),
     ],
 )
-def test_parts_can_be_switched_off_and_leave_no_idle_parameters(switches, terms):
-    model = csip(**switches).train()
+def test_parts_can_be_switched_off_and_leave_no_idle_parameters(without, terms):
+    model = csip(without=without).train()
     losses = losses_of(model, *clips())
     assert losses.keys() == {f"loss_{term}" for term in terms}
     sum(losses.values()).backward()

@@ -42,7 +42,15 @@ def digest(stage: str, key: str, params: "Params") -> str:
         key: The dataset, run or set of weights.
         params: The knobs, which name formats, models and weights.
     """
-    return "".join(_hashed(*_roots(stage, key, params)))[:LENGTH]
+    return _hashed(*_roots(stage, key, params))[:LENGTH]
+
+
+def code_of(*modules: str) -> str:
+    """Return 12 hex digits that change with the code of modules, and of all they import.
+
+    For what is made beside the stages; a stage is asked for by `digest`.
+    """
+    return _hashed(modules, (), "")[:LENGTH]
 
 
 def _roots(stage: str, key: str, params: "Params") -> tuple[tuple[str, ...], tuple[Path, ...], str]:
@@ -65,11 +73,9 @@ def _roots(stage: str, key: str, params: "Params") -> tuple[tuple[str, ...], tup
         files = (conf / "stage2.yaml", conf / "model" / f"{params.runs[key].model}.yaml")
         return (module,), (*files, *_towers(params.encoder_of(key))), ""
     if stage == "embed":
-        # The model's own file says what it is made of.
-        return (module,), (conf / "model" / f"{params.runs[key].model}.yaml",), ""
-    if stage == "score":
-        line = params.on_disk(params.runs[key].test)
-        return (module, *_parser(line.format)), (), ""
+        # The model's own file names its classes: those that these files name.
+        files = (conf / "model" / f"{params.runs[key].model}.yaml",)
+        return (module,), (*files, *_towers(params.encoder_of(key))), ""
     return (module,), (), ""
 
 
@@ -87,20 +93,29 @@ def _weights(model: str) -> tuple[Path, ...]:
 def _towers(encoder: str | None) -> tuple[Path, ...]:
     folder = paths.ROOT / "conf"
     own = (folder / "encoder" / f"{encoder}.yaml",) if encoder else ()
-    return (*own, *sorted((folder / "skeleton").glob("*.yaml")))
+    return (*own, folder / "skeleton" / f"{_skeleton(folder / 'stage1.yaml')}.yaml")
 
 
 @cache
-def _hashed(modules: tuple[str, ...], files: tuple[Path, ...], choice: str) -> str:
+def _skeleton(file: Path) -> str:
+    """Return which skeleton encoder a configuration takes: a file of conf/skeleton/."""
+    import yaml
+
+    defaults = yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]
+    return next(one["skeleton"] for one in defaults if "skeleton" in one)
+
+
+@cache
+def _hashed(roots: tuple[str, ...], files: tuple[Path, ...], choice: str) -> str:
     made = hashlib.sha256(choice.encode())
-    starts = set(modules)
+    starts = set(roots)
     for file in files:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
-        plain = ast.dump(stripped(ast.parse(text))) if file.suffix == ".py" else _values(text)
+        plain = as_text(stripped(ast.parse(text))) if file.suffix == ".py" else _values(text)
         made.update(plain.encode())
         starts |= set(_named(plain))
-    for name, tree in sorted(closure(starts).items()):
-        made.update(f"{name}\n{ast.dump(tree)}\n".encode())
+    for name in sorted(closure(starts)):
+        made.update(f"{name}\n{_text(modules()[name])}\n".encode())
     return made.hexdigest()
 
 
@@ -163,6 +178,32 @@ def closure(starts: Iterable[str]) -> dict[str, ast.Module]:
 @cache
 def _tree(file: Path) -> ast.Module:
     return stripped(ast.parse(file.read_text(encoding="utf-8")))
+
+
+@cache
+def _text(file: Path) -> str:
+    return as_text(_tree(file))
+
+
+def as_text(node: object) -> str:
+    """Return a syntax tree as text that is the same from every Python.
+
+    `ast.dump` is not: a field that a new version adds to the grammar, as `type_params` of 3.12, is
+    in its text, and 3.13 leaves empty fields out. Here empty fields are never there.
+
+    >>> as_text(ast.parse("x = 1").body[0])
+    "Assign(targets=[Name(id='x',ctx=Store())],value=Constant(value=1))"
+    """
+    if isinstance(node, ast.AST):
+        fields = (
+            f"{name}={as_text(value)}"
+            for name, value in ast.iter_fields(node)
+            if value is not None and value != []
+        )
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(as_text, node))}]"
+    return repr(node)
 
 
 def stripped(tree: ast.Module) -> ast.Module:

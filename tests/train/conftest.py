@@ -1,3 +1,5 @@
+import contextlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -7,11 +9,30 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.stages import make
+from tests.train.tiny import rows, write_project
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project in which stage 1 has run: to be copied, not changed."""
+    folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
+    with contextlib.chdir(folder):
+        make("stage1", "tiny")
+    return folder
+
+
+@pytest.fixture
+def after_stage1(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of it, which is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
 class Golden(NamedTuple):

@@ -1,6 +1,4 @@
-import contextlib
 import json
-import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -36,21 +34,6 @@ BASELINE = [
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return write_project(tmp_path, rows({"train": [1, 2, 5, 8]}))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Return a project in which stage 1 has run."""
-    folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
-    with contextlib.chdir(folder):
-        make("stage1", "tiny")
-    return folder
-
-
-@pytest.fixture
-def after_stage1(trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
 def train(*overrides: str, dry_run: bool = False) -> None:

@@ -1,5 +1,3 @@
-import contextlib
-import shutil
 
 import pytest
 import torch
@@ -8,7 +6,6 @@ from torch.utils.data import DataLoader
 
 from pipeline.stage import start
 from tests.stages import make
-from tests.train.tiny import rows, write_project
 from train import stage2
 from train.data.sampler import PKSampler
 from train.registry import DATASETS, MODELS
@@ -19,21 +16,6 @@ from train.weights.checkpoint import load
 
 OUTPUT = "work/try/trial/models/tiny/stage2.safetensors"
 KNOBS = ["stage2.ema=0.9", "stage2.epochs=6", "stage2.lr=5e-3", "stage2.milestones=[6]"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Return a project in which stage 1 has run."""
-    folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
-    with contextlib.chdir(folder):
-        make("stage1", "tiny")
-    return folder
-
-
-@pytest.fixture
-def project(trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
 def train(*overrides: str) -> dict[str, torch.Tensor]:
@@ -52,7 +34,7 @@ def model_and_loader() -> tuple[nn.Module, DataLoader]:
     return model, DataLoader(data, 4, sampler=PKSampler(data, 2, 2, seed=0))
 
 
-def test_statistics_are_the_means_over_the_batches_of_training(project):
+def test_statistics_are_the_means_over_the_batches_of_training(after_stage1):
     model, loader = model_and_loader()
     before = {name: x.clone() for name, x in model.state_dict().items()}
     neck = model.heads["projected"].neck
@@ -77,7 +59,7 @@ def test_statistics_are_the_means_over_the_batches_of_training(project):
 
 
 def test_an_average_with_its_own_statistics_is_better_than_with_the_last_weights(
-    project, monkeypatch
+    after_stage1, monkeypatch
 ):
     def loss(state: dict[str, torch.Tensor]) -> float:
         model, loader = model_and_loader()
@@ -89,14 +71,14 @@ def test_an_average_with_its_own_statistics_is_better_than_with_the_last_weights
 
     own = train()
     monkeypatch.setattr(averaging, "take_statistics", lambda *_: None)
-    (project / OUTPUT).unlink()
+    (after_stage1 / OUTPUT).unlink()
     last = train()
     parameters = {name for name, _ in model_and_loader()[0].named_parameters()}
     assert all(torch.equal(own[name], last[name]) for name in parameters)
     assert loss(own) < 0.9 * loss(last)
 
 
-def test_what_held_out_people_scored_is_what_is_published(project, monkeypatch):
+def test_what_held_out_people_scored_is_what_is_published(after_stage1, monkeypatch):
     scored = []
     finish = AverageHook.after_val_epoch
 
@@ -116,12 +98,12 @@ def test_what_held_out_people_scored_is_what_is_published(project, monkeypatch):
 
 
 @pytest.mark.parametrize("held_out", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_averaged_weights_survive_kills(project, monkeypatch, held_out):
+def test_averaged_weights_survive_kills(after_stage1, monkeypatch, held_out):
     knob = f"stage2.held_out={held_out}"
     make("stage1", "tiny", knob)
     train(knob)
-    expected = (project / OUTPUT).read_bytes()
-    (project / OUTPUT).unlink()
+    expected = (after_stage1 / OUTPUT).read_bytes()
+    (after_stage1 / OUTPUT).unlink()
     save = ResumeHook.after_train_epoch
 
     def die(hook, runner):
@@ -134,6 +116,6 @@ def test_averaged_weights_survive_kills(project, monkeypatch, held_out):
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             train(knob)
-    assert not (project / OUTPUT).exists()
+    assert not (after_stage1 / OUTPUT).exists()
     train(knob)
-    assert (project / OUTPUT).read_bytes() == expected
+    assert (after_stage1 / OUTPUT).read_bytes() == expected

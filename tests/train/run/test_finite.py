@@ -1,4 +1,3 @@
-import contextlib
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from torch import nn
 
 from pipeline.errors import PipelineError
 from tests.stages import make
-from tests.train.tiny import rows, write_project
 from train.run.finite import PATIENCE, FiniteHook, check_weights
 from train.run.optim import AutocastOptimWrapper
 
@@ -120,21 +118,6 @@ def test_a_step_is_watched_without_waiting_for_the_device(precision):
         run.hook.check(run)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Return a project in which stage 1 has run."""
-    folder = write_project(tmp_path_factory.mktemp("trained"), rows({"train": [1, 2, 5, 8]}))
-    with contextlib.chdir(folder):
-        make("stage1", "tiny")
-    return folder
-
-
-@pytest.fixture
-def project(trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-
-
 FRAME = "heads.frame.classifier.weight"
 # Overrides, the weight that breaks, and what is said. An epoch has two steps; with two identities
 # held out, one.
@@ -153,7 +136,7 @@ RUNS = {
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_run_that_breaks_publishes_nothing_and_leaves_finite_checkpoints(
-    project, monkeypatch, kind
+    after_stage1, monkeypatch, kind
 ):
     overrides, weight, said, step = RUNS[kind]
 
@@ -173,9 +156,9 @@ def test_a_run_that_breaks_publishes_nothing_and_leaves_finite_checkpoints(
     with pytest.raises(PipelineError, match=rf"{said} .* in step {step} \(epoch 3\)") as stopped:
         make(section, "tiny", *overrides, f"{section}.epochs=4")
     assert f"Lower {section}.lr" in str(stopped.value)
-    assert not (project / "work/try/trial/models").exists()
-    assert not (project / "work/try/trial/reports").exists()
-    kept = {file.name: torch.load(file, weights_only=True) for file in project.rglob("*.pth")}
+    assert not (after_stage1 / "work/try/trial/models").exists()
+    assert not (after_stage1 / "work/try/trial/reports").exists()
+    kept = {file.name: torch.load(file, weights_only=True) for file in after_stage1.rglob("*.pth")}
     assert "epoch_2.pth" in kept
     assert not kept.keys() - {"epoch_2.pth", "best.pth"}
     for state in kept.values():

@@ -153,7 +153,7 @@ def main(run: cli.Run = "walkers", overrides: cli.Overrides = None, json_file: J
             values[name] = tracklet_features(shifted, describe_batch, workers)
             meter.advance()
     index = stage.read(paths.index_file(stage.dataset))
-    table = tracklet_columns(data, index).to_pydict()
+    table = tracklet_columns(data, index, stage.rebuild("index")).to_pydict()
     tracklet, split = (np.array(table[name], object) for name in ("tracklet", "split"))
     ids = Ids(table["pid"], table["camid"], tracklet=tracklet)
     features = Features(split, ids, np.zeros(len(ids)), values)

@@ -85,7 +85,7 @@ class Embedding:
             model=self.trained.config,
             data=options,
         )
-        self.work = paths.work_dir("embed", stage.key, self._made_of)
+        self.work = stage.work(self._made_of)
 
     def is_done(self) -> bool:
         """Return whether both tables are those that this run would make."""
@@ -149,7 +149,7 @@ class Embedding:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = tracklet_columns(self.data, self._index)
+        table = tracklet_columns(self.data, self._index, self.stage.rebuild("index"))
         for name, values in features.items():
             flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
             column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
@@ -183,12 +183,18 @@ def colours(batch: dict[str, Any]) -> np.ndarray:
     return np.concatenate(medians, 1).astype(np.float32) / 255
 
 
-def tracklet_columns(data: "TestDataset", index: "Path") -> "pa.Table":
-    """Return tracklet, pid, camid, split, how it was seen and trial of every tracklet."""
+def tracklet_columns(data: "TestDataset", index: "Path", rebuild: str) -> "pa.Table":
+    """Return tracklet, pid, camid, split, how it was seen and trial of every tracklet.
+
+    Args:
+        data: The tracklets.
+        index: The index of their dataset.
+        rebuild: The command that makes it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema.check(index, schema.INDEX, "dvc repro index")
+    schema.check(index, schema.INDEX, rebuild)
     rows = schema.current(pq.read_table(index), schema.INDEX).select(["tracklet", *schema.VIEW])
     seen = {row["tracklet"]: row for row in rows.to_pylist()}
     trial = schema.metadata(pq.read_schema(index)).get("trial")

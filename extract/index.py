@@ -6,7 +6,7 @@ Run it:   python -m extract.index --dataset mars
 import importlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -106,7 +106,7 @@ def build_index(
         Counts by split and kind, and what was missing.
 
     Raises:
-        PipelineError: If files are missing or damaged, or counts differ from the published ones.
+        PipelineError: If files are missing or damaged, or what was read is not as `judge` asks.
     """
     dataset = stage.params.datasets[stage.dataset]
     parser = find_parser(dataset.format)
@@ -122,24 +122,22 @@ def build_index(
         tracklets = note_missing_frames(tracklets, reading)
     if stage.limit:
         tracklets = islice(tracklets, stage.limit)
-    metadata = about(stage, parser)
-    if parser.FACTS.trials > 1:
-        metadata["trial"] = reading.trial
     with paths.write_atomic(out) as temporary:
-        write_index(temporary, count(tracklets, reading), metadata, reading)
-        published = {} if stage.limit or dataset.counts == "none" else parser.FACTS.published
-        judge(stage, reading, published, allow_partial)
-        judge_people(stage.dataset, reading, parser.FACTS.shared_people)
+        write_index(temporary, count(tracklets, reading), about(stage, parser), reading)
+        judge(stage, reading, parser, allow_partial)
     return reading.counted, reading.missing
 
 
 def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
     """Return what an index says about itself, for the stages that do not know its format."""
-    return {
+    described: dict[str, object] = {
         "dataset": stage.dataset,
         "format": stage.on_disk.format,
         "rules": json.dumps(parser.FACTS.rules),
     }
+    if parser.FACTS.trials > 1:
+        described["trial"] = stage.params.index.trial
+    return described
 
 
 def formats() -> list[str]:
@@ -179,14 +177,21 @@ def check_root(root: Path, parser: ModuleType) -> None:
         )
 
 
-def judge(
-    stage: Stage, reading: ParserInput, published: dict[str, int], allow_partial: bool
-) -> None:
-    """Compare what was read with what the authors published.
+def judge(stage: Stage, reading: ParserInput, parser: ModuleType, allow_partial: bool) -> None:
+    """Compare what was read with what the authors published, and look who is where.
 
     Raises:
-        PipelineError: If it differs and the user did not allow that; else that is a warning.
+        PipelineError: If counts differ and the user did not allow that, or people of the training
+            set are tested and must not be; else that is a warning.
     """
+    is_whole = stage.on_disk.counts != "none" and not stage.limit
+    _judge_counts(stage, reading, parser.FACTS.published if is_whole else {}, allow_partial)
+    _judge_people(stage.dataset, reading, parser.FACTS.shared_people)
+
+
+def _judge_counts(
+    stage: Stage, reading: ParserInput, published: Mapping[str, int], allow_partial: bool
+) -> None:
     faults = []
     if reading.missing:
         faults.append(
@@ -206,12 +211,8 @@ def judge(
     console.warn(message)
 
 
-def judge_people(dataset: str, reading: ParserInput, shared_people: str) -> None:
-    """Say who is both trained on and tested, unless that is usual.
-
-    Raises:
-        PipelineError: If it is a mistake: what is known already is not re-identified.
-    """
+def _judge_people(dataset: str, reading: ParserInput, shared_people: str) -> None:
+    """Say who is both trained on and tested, unless that is usual."""
     shared = sorted(reading.tested_and_trained())
     if not shared or shared_people == "usual":
         return

@@ -1,6 +1,6 @@
 """What the Kinect text formats have in common: recordings of 3D joints, without pictures.
 
-A reader is a module of this package with these names, beside the usual `FACTS`:
+A parser of them is a module of `extract.datasets` with these names, beside the usual `FACTS`:
 
 - `JOINTS`, the layout of `pipeline.skeleton` that its skeletons have;
 - `TRAIN_STEP`, frames from one training sequence to the next;

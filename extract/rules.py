@@ -7,15 +7,17 @@ from pipeline import schema
 from pipeline.errors import PipelineError
 
 
-def rules_of(index: Path) -> dict[str, bool]:
+def rules_of(index: Path, rebuild: str) -> dict[str, bool]:
     """Return how the authors of an indexed dataset score.
+
+    Args:
+        index: The index.
+        rebuild: The command that makes it.
 
     Raises:
         PipelineError: If it is not an index, or of an earlier version.
     """
-    found = schema.metadata(schema.check(index, schema.INDEX, f"dvc repro index@{index.stem}"))
+    found = schema.metadata(schema.check(index, schema.INDEX, rebuild))
     if "rules" not in found:
-        raise PipelineError(
-            f"{index} does not say how its dataset is scored. Run: dvc repro index@{index.stem}"
-        )
+        raise PipelineError(f"{index} does not say how its dataset is scored. Run: {rebuild}")
     return json.loads(found["rules"])

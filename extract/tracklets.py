@@ -1,6 +1,6 @@
 """What every parser yields, and how its tracklets are counted and written as the index table.
 
-A parser is a module of this package with a constant `FACTS` and a function
+A parser is a module of `extract.datasets` with a constant `FACTS` and a function
 `read(reading) -> Iterator[Tracklet]` that yields in the order of `Tracklet.key`.
 """
 

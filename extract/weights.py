@@ -3,6 +3,7 @@
 Run one:   python -m extract.weights --model rtmpose_m
 """
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,7 +126,8 @@ def _download(file: "File", folder: Path, spec: "Spec") -> None:
         part.unlink()
         raise
     with paths.write_atomic(final) as temporary:
-        part.replace(temporary)
+        # `work/` and `data/` may lie on two disks.
+        shutil.move(part, temporary)
 
 
 def _fetch(url: str, part: Path) -> None:

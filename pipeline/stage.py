@@ -81,12 +81,14 @@ class Stage:
         """Return where to read what normally lies at `path`: a trial prefers its own."""
         return own if (own := self.out(path)).exists() else path
 
+    def work(self, fingerprint: str) -> Path:
+        """Return the folder of this run's unfinished work: a trial has its own."""
+        return self.out(paths.work_dir(self.name, self.key, fingerprint))
+
     def rebuild(self, stage: str) -> str:
         """Return the command that makes what another stage should have left."""
         where = graph.section(stage)
-        if where is None:
-            return f"dvc repro {stage}"
-        return f"dvc repro {stage}@{self.dataset if where in ON_DISK else self.key}"
+        return self.params.rebuild(stage, self.dataset if where in ON_DISK else self.key)
 
     def then(self, stage: str, key: str = "") -> str:
         """Return the command that runs another stage next: by DVC, or in the same trial."""

@@ -90,21 +90,13 @@ class Conversion:
         stage, parser = self._stage, self._parser
         reading = ParserInput(self._root, stage.params.index.trial)
         described = about(stage, parser)
-        if parser.FACTS.trials > 1:
-            described["trial"] = reading.trial
-        work = paths.work_dir("kinect", stage.dataset, "output")
+        work = stage.work("output")
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         tracklets = _write_shards(parser, reading, work, described, stage.limit)
         with paths.write_atomic(self.index) as temporary:
             write_index(temporary, count(tracklets, reading), described, reading)
-            is_whole = stage.on_disk.counts != "none" and not stage.limit
-            judge(
-                stage,
-                reading,
-                dict(parser.FACTS.published) if is_whole else {},
-                self._allow_partial,
-            )
+            judge(stage, reading, parser, self._allow_partial)
         paths.publish_dir(work, self.output)
         rows = [(name.replace("_", " "), f"{n:,}") for name, n in sorted(reading.counted.items())]
         console.table(stage.dataset, ("what", "number"), rows)

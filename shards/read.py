@@ -49,7 +49,8 @@ class Shards:
         is_file = self.folder.is_file()
         self.files = [self.folder] if is_file else sorted(self.folder.glob("*.parquet"))
         dataset = (self.folder.parent if is_file else self.folder).name
-        rebuild = f"dvc repro shards@{dataset}"
+        # A folder does not say who makes it.
+        rebuild = f"dvc repro shards@{dataset}, or of skeletons alone dvc repro kinect@{dataset}"
         if not self.files:
             raise PipelineError(f"{self.folder} holds no shards. Run: {rebuild}")
         found = [schema.check_shard(file, rebuild) for file in self.files]

@@ -101,7 +101,7 @@ def _validation(stage: Stage, data: dict[str, Any], needs_at_test: list[str]) ->
     index = stage.read(paths.index_file(stage.dataset))
     metric = {
         "type": "train.run.validation.RetrievalMetric",
-        "same_camera_counts": rules_of(index)["same_camera_counts"],
+        "same_camera_counts": rules_of(index, stage.rebuild("index"))["same_camera_counts"],
     }
     names = ("root", "clip_frames", "frame_size", "shuffle_frames", "held_out", "limit")
     dataset = {

@@ -146,7 +146,7 @@ def find_rules(params: "Params", index: Path | None) -> "Rules":
     wanted = params.score.gallery_includes_queries
     if index is None:
         return Rules(gallery_includes_queries=bool(wanted))
-    official = rules_of(index)
+    official = rules_of(index, params.rebuild("index", index.stem))
     ranked = official["gallery_includes_queries"] if wanted is None else wanted
     return Rules(
         gallery_includes_queries=ranked,

@@ -9,7 +9,7 @@ Person Re-Identification with a Consumer Depth Camera", 2014). Only the skeleton
 
 50 persons in Training, some of them recorded again on another day, in other clothes, for Still and
 Walking: test persons are training persons. Scored both ways: Walking against a gallery of Still
-(published as BIWI-W), and Still against Walking (BIWI-S, `reversed` in metrics.json); the training
+(published as BIWI-W), and Still against Walking (BIWI-S, `reversed` in scores.json); the training
 set is never the gallery.
 
 A frame with an untracked joint (TrackingState 0) is left out, then the first and the last ten.

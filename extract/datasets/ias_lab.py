@@ -9,7 +9,7 @@ Reconstruction of Freely Moving Persons for Re-Identification with a Depth Senso
 
 11 persons, the same in all parts; A shows other clothes than Training, B another room. Scored both
 ways: A against a gallery of B (published as IAS-A), and B against A (IAS-B, `reversed` in
-metrics.json).
+scores.json).
 
 A frame with an untracked joint (TrackingState 0) is left out, then the first ten, and in the test
 parts the last ten too. Training sequences start at every frame, as in `extract.datasets.biwi`.

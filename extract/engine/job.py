@@ -51,7 +51,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where unfinished work lies."""
-        return work_folder(self.stage, self.fingerprint)
+        return self.stage.work(self.fingerprint)
 
     @property
     def frames(self) -> int:
@@ -88,11 +88,6 @@ class Job:
             note_done(self.fingerprint, self.output)
             store.remove()
         return f"{self.frames} frames, {bad} bad, {console.size(size)}"
-
-
-def work_folder(stage: Stage, fingerprint: str) -> Path:
-    """Return where a run keeps unfinished work."""
-    return stage.out(paths.work_dir(stage.name, stage.dataset, fingerprint))
 
 
 def _repaired(job: Job) -> bool:

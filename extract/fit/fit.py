@@ -194,11 +194,13 @@ def show(metrics: dict[str, Any]) -> None:
 
 
 def _fingerprint() -> str:
-    import hashlib
+    """Return hex digits that change with whatever decides the estimator's weights."""
+    from pipeline.code.fingerprint import fingerprint
+    from pipeline.code.hashes import code_of
 
-    texts = [(CONFIGS / name).read_bytes() for name in ("pose2d.py", "pose3d.py")]
-    knobs = repr((ITERATIONS_2D, CLIPS_2D)).encode()
-    return hashlib.sha256(b"".join(texts) + knobs).hexdigest()[:12]
+    # The lifter is none of it: another one goes on with the estimator that is fitted.
+    code = code_of("extract.fit.pose2d", "extract.fit.people")
+    return fingerprint(CONFIGS / "pose2d.py", code=code, knobs=(ITERATIONS_2D, CLIPS_2D))
 
 
 def _save(state: dict, path: Path) -> None:

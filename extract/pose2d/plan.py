@@ -26,7 +26,7 @@ def plan(stage: Stage) -> "Job":
     """
     from extract.engine import spec
     from extract.engine.frames import FrameFiles
-    from extract.engine.job import Job, work_folder
+    from extract.engine.job import Job
     from extract.pose2d.work import Pose2dWork, precision_of
 
     params = stage.params
@@ -50,7 +50,7 @@ def plan(stage: Stage) -> "Job":
         frames=_hash_files(sample),
         limit=stage.limit,
     )
-    decision = work_folder(stage, made_of).absolute() / "precision.json"
+    decision = stage.work(made_of).absolute() / "precision.json"
     work = Pose2dWork(
         config=config.absolute(),
         checkpoint=checkpoint.absolute(),

@@ -42,7 +42,7 @@ class Rendering:
             knobs=self._knobs.model_dump(mode="json"),
             limit=stage.limit,
         )
-        self._work = paths.work_dir("walkers", "walkers", self._made_of)
+        self._work = stage.work(self._made_of)
         self.output = stage.out(paths.dataset_root("walkers"))
 
     def is_done(self) -> bool:

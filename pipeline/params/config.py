@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from pipeline import paths
+from pipeline import graph, paths
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.names import file_name
 from pipeline.params.knobs import (
@@ -109,6 +109,15 @@ class Params(BaseModel, extra="forbid", frozen=True):
     def on_disk(self, dataset: str) -> KinectParams:
         """Return the line of a dataset, be it of pictures or of skeletons alone."""
         return self.datasets.get(dataset) or self.kinect[dataset]
+
+    def rebuild(self, stage: str, key: str) -> str:
+        """Return the command that makes what a stage leaves for a dataset or run.
+
+        Index and shards of a dataset of skeletons alone are of the stage `kinect`.
+        """
+        if stage in ("index", "shards") and key in self.kinect:
+            stage = "kinect"
+        return f"dvc repro {stage}@{key}" if graph.section(stage) else f"dvc repro {stage}"
 
     def encoder_of(self, run: str, *before: str) -> str | None:
         """Return the visual encoder of a run: the one it names, or that of what it starts from.

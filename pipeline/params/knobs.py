@@ -36,7 +36,7 @@ class PretrainingParams(Section):
     train: str = Field(description="dataset to train on")
     encoder: str = Field(description="visual encoder: a file of conf/encoder/")
     start: str = Field(description="weights to start from; a file of conf/ for none")
-    recipe: str = Field(description="file whose knobs it takes: sections stage1 to score")
+    recipe: str = Field(description="file whose knobs it takes: sections stage1 to overrides")
 
 
 class RunParams(Section):
@@ -49,7 +49,7 @@ class RunParams(Section):
         None, description="visual encoder: a file of conf/encoder/; by default that of `start`"
     )
     start: str = Field(description="weights to start from; a file of conf/ for none")
-    recipe: str = Field(description="file whose knobs it takes: sections stage1 to score")
+    recipe: str = Field(description="file whose knobs it takes: sections stage1 to overrides")
 
 
 class WalkersParams(Section):
@@ -182,9 +182,7 @@ class Stage1Params(Section):
     warmup_epochs: int = Field(ge=0, description="length of the warm-up")
     min_lr: float = Field(ge=0, description="learning rate at the end of the cosine")
     weight_decay: float = Field(ge=0, description="of Adam")
-    precision: Precision = Field(
-        description="of the forward pass; auto: bfloat16 where fast and alike"
-    )
+    precision: Precision = Field(description="of the forward pass; float16: on a GPU only")
     seed: int = Field(ge=0, description="same seed, same weights")
 
 
@@ -214,7 +212,7 @@ class Stage2Params(Section):
     held_out: int = Field(ge=0, description="training identities that neither stage trains on")
     accumulate: int = Field(ge=1, description="batches per update")
     ema: float = Field(ge=0, lt=1, description="publish weights averaged with this decay; 0: last")
-    precision: Precision = Field(description="of the forward pass")
+    precision: Precision = Field(description="of the forward pass; float16: on a GPU only")
     seed: int = Field(ge=0, description="same seed, same weights")
 
 

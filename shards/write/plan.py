@@ -32,6 +32,7 @@ class Plan:
         silhouettes: File of silhouettes, the dataset's own or drawn ones, or None.
         shard_bytes: Size that no shard exceeds, unless a single tracklet does.
         fingerprint: Changes with anything that decides the bytes.
+        work: Folder of unfinished work.
         knobs: Fingerprint of the knobs alone.
         then: What to run next.
     """
@@ -47,13 +48,9 @@ class Plan:
     silhouettes: Path | None
     shard_bytes: int
     fingerprint: str
+    work: Path
     knobs: str
     then: str
-
-    @property
-    def work(self) -> Path:
-        """Folder of unfinished work."""
-        return paths.work_dir("shards", self.dataset, self.fingerprint)
 
     @property
     def finished_dir(self) -> Path:
@@ -155,6 +152,7 @@ def plan_shards(stage: Stage) -> Plan:
         silhouettes=silhouettes,
         shard_bytes=knobs.shard_mb * 2**20,
         fingerprint=made_of,
+        work=stage.work(made_of),
         knobs=stage.params.fingerprint("shards"),
         then=first_training(stage),
     )

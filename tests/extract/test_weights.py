@@ -1,6 +1,9 @@
+import errno
 import hashlib
 import http.server
+import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +76,21 @@ def test_a_broken_download_goes_on_where_it_ended(fetch, url):
         fetch(url=url)
     assert fetch(url=url, sha256=f"'{SHA[:8]}'").read_bytes() == CONTENT
     assert Server.ranges == [0, 100_000]
+
+
+def test_work_and_data_may_lie_on_two_disks(fetch, url, monkeypatch):
+    def within_a_disk(rename):
+        def call(source, target):
+            if "work" in Path(source).parts and "work" not in Path(target).parts:
+                raise OSError(errno.EXDEV, "Invalid cross-device link")
+            rename(source, target)
+
+        return call
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, within_a_disk(getattr(os, name)))
+    assert fetch(url=url, sha256=f"'{SHA}'").read_bytes() == CONTENT
+    assert not list(Path("work").rglob("*.part"))
 
 
 def test_a_wrong_hash_leaves_nothing_behind(fetch, url, tmp_path):

@@ -106,6 +106,8 @@ def test_a_trial_never_writes_where_dvc_looks_and_reads_its_own_first(options):
     own.touch()
     assert one.read(target) == own
     plain = stage.start("stage2", "walkers")
+    assert plain.work("abc") == Path("work/stage2/walkers/abc")
+    assert one.work("abc") == Path("work/try") / options.get("trial", "trial") / plain.work("abc")
     assert plain.out(target) == plain.read(target) == target
 
 
@@ -128,7 +130,9 @@ def test_a_run_works_on_the_dataset_of_its_line_with_the_knobs_of_its_recipe(cap
     trained, tested = (stage.start(name, "mine") for name in ("stage2", "embed"))
     assert (trained.dataset, tested.dataset) == ("biwi", "walkers")
     assert trained.params.stage2.clips == tested.params.stage2.clips == 32
-    assert trained.rebuild("shards") == "dvc repro shards@biwi"
+    assert trained.rebuild("shards") == trained.rebuild("index") == "dvc repro kinect@biwi"
+    assert tested.rebuild("shards") == "dvc repro shards@walkers"
+    assert tested.rebuild("walkers") == "dvc repro walkers"
     assert tested.rebuild("stage2") == "dvc repro stage2@mine"
     assert "knobs    conf/recipe/kinect.yaml" in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
 """From Kinect text files to shards by the command, and what the shards hold."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -140,8 +141,10 @@ def test_a_wrong_command_is_one_line(project, command, lost, arguments, message)
 
 def test_a_visual_model_of_skeletons_is_refused_by_name(project):
     project("biwi")
-    with pytest.raises(PipelineError, match=r"holds no .*shards"):
+    with pytest.raises(PipelineError, match=r"holds no shards.*dvc repro kinect@biwi$"):
         make("stage2", "biwi")
+    with pytest.raises(PipelineError, match=r"dvc repro shards@biwi, .* dvc repro kinect@biwi$"):
+        Shards(Path("data/shards/biwi"))
     make("kinect", "biwi")
     line = "{train:biwi,encoder:conv_stem,start:conf/encoder/conv_stem.yaml,recipe:params.yaml}"
     with pytest.raises(PipelineError, match="holds none: skeletons without frames"):

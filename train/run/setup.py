@@ -35,14 +35,8 @@ def shard_files(stage: Stage) -> tuple[Path, ...]:
                 f"{stage.dataset} has no training split: it can be tested on, not trained on. "
                 "Name another dataset in the run's line: train"
             )
-        raise PipelineError(
-            f"{shards_of(stage)} holds no shards. Run: {_command_for_shards(stage)}"
-        )
+        raise PipelineError(f"{shards_of(stage)} holds no shards. Run: {stage.rebuild('shards')}")
     return tuple(files)
-
-
-def _command_for_shards(stage: Stage) -> str:
-    return stage.rebuild("kinect" if stage.dataset in stage.params.kinect else "shards")
 
 
 def use_joints(config: Config) -> None:

@@ -67,7 +67,7 @@ class Training:
     @property
     def work(self) -> Path:
         """Folder of checkpoints and unfinished curves."""
-        return paths.work_dir(self.stage.name, self.stage.key, self.fingerprint)
+        return self.stage.work(self.fingerprint)
 
     @property
     def curve(self) -> Path:

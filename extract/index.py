@@ -30,23 +30,17 @@ from pipeline.stage import Stage, run_stage
 # One file, one format.
 PARSERS = Path(__file__).parent / "datasets"
 
-AllowPartial = Annotated[
-    bool,
-    typer.Option("--allow-partial", help="Go on when counts differ or frames are missing."),
-]
 CheckFrames = Annotated[
     bool, typer.Option("--check-frames", help="Also look whether every frame is on disk.")
 ]
 
 
-def index(
-    stage: Stage, allow_partial: AllowPartial = False, check_frames: CheckFrames = False
-) -> "Listing":
+def index(stage: Stage, check_frames: CheckFrames = False) -> "Listing":
     """List the tracklets of a dataset and check their counts; output in data/index/.
 
     Example: python -m extract.index --dataset mars --check-frames
     """
-    return Listing(stage, allow_partial, check_frames)
+    return Listing(stage, check_frames)
 
 
 class Listing:
@@ -59,9 +53,9 @@ class Listing:
 
     then = "pose2d"
 
-    def __init__(self, stage: Stage, allow_partial: bool, check_frames: bool) -> None:
+    def __init__(self, stage: Stage, check_frames: bool) -> None:
         """Look where the dataset is."""
-        self._stage, self._allow_partial, self._check_frames = stage, allow_partial, check_frames
+        self._stage, self._check_frames = stage, check_frames
         self._root = paths.dataset_root(stage.dataset)
         self.output = stage.out(paths.index_file(stage.dataset))
 
@@ -76,9 +70,7 @@ class Listing:
 
     def make(self) -> str:
         """Read the dataset and write the index."""
-        counts, missing = build_index(
-            self._stage, self._root, self.output, self._allow_partial, self._check_frames
-        )
+        counts, missing = build_index(self._stage, self._root, self.output, self._check_frames)
         for name in missing[:20] if verbose() else ():
             console.say(f"missing  {name}")
         rows = [(name.replace("_", " "), f"{number:,}") for name, number in sorted(counts.items())]
@@ -91,7 +83,7 @@ class Listing:
 
 
 def build_index(
-    stage: Stage, root: Path, out: Path, allow_partial: bool = False, check_frames: bool = False
+    stage: Stage, root: Path, out: Path, check_frames: bool = False
 ) -> tuple[Counter[str], list[str]]:
     """Read a dataset with its parser and write the index.
 
@@ -99,7 +91,6 @@ def build_index(
         stage: The run, for the dataset's format and knobs.
         root: The dataset's folder.
         out: The file to write.
-        allow_partial: Warn where the dataset is incomplete, instead of stopping.
         check_frames: Note frames that are listed but not on disk.
 
     Returns:
@@ -124,7 +115,7 @@ def build_index(
         tracklets = islice(tracklets, stage.limit)
     with paths.write_atomic(out) as temporary:
         write_index(temporary, count(tracklets, reading), about(stage, parser), reading)
-        judge(stage, reading, parser, allow_partial)
+        judge(stage, reading, parser)
     return reading.counted, reading.missing
 
 
@@ -177,21 +168,19 @@ def check_root(root: Path, parser: ModuleType) -> None:
         )
 
 
-def judge(stage: Stage, reading: ParserInput, parser: ModuleType, allow_partial: bool) -> None:
+def judge(stage: Stage, reading: ParserInput, parser: ModuleType) -> None:
     """Compare what was read with what the authors published, and look who is where.
 
     Raises:
-        PipelineError: If counts differ and the user did not allow that, or people of the training
+        PipelineError: If counts differ and its line does not allow that, or people of the training
             set are tested and must not be; else that is a warning.
     """
     is_whole = stage.on_disk.counts != "none" and not stage.limit
-    _judge_counts(stage, reading, parser.FACTS.published if is_whole else {}, allow_partial)
+    _judge_counts(stage, reading, parser.FACTS.published if is_whole else {})
     _judge_people(stage.dataset, reading, parser.FACTS.shared_people)
 
 
-def _judge_counts(
-    stage: Stage, reading: ParserInput, published: Mapping[str, int], allow_partial: bool
-) -> None:
+def _judge_counts(stage: Stage, reading: ParserInput, published: Mapping[str, int]) -> None:
     faults = []
     if reading.missing:
         faults.append(
@@ -203,7 +192,7 @@ def _judge_counts(
     if not faults:
         return
     message = f"{stage.dataset}: {'; '.join(faults)}"
-    if not (allow_partial or stage.on_disk.counts == "partial"):
+    if stage.on_disk.counts != "partial":
         raise PipelineError(
             f"{message}. Complete the dataset, or go on with it as it is: say counts: partial in "
             f"the line {stage.dataset} of params.yaml"

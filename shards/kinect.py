@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from extract.index import (
-    AllowPartial,
     about,
     check_root,
     find_parser,
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
     from extract.tracklets import ParserInput, Tracklet
 
 
-def kinect(stage: Stage, allow_partial: AllowPartial = False) -> "Conversion":
+def kinect(stage: Stage) -> "Conversion":
     """Turn a dataset of Kinect skeletons into an index and shards of six-frame sequences.
 
     Writes data/index/DATASET.parquet and data/shards/DATASET/. Each sequence is a tracklet.
 
     Example: python -m shards.kinect --dataset kgbd
     """
-    return Conversion(stage, allow_partial)
+    return Conversion(stage)
 
 
 class Conversion:
@@ -48,13 +47,13 @@ class Conversion:
         then: What to run next.
     """
 
-    def __init__(self, stage: Stage, allow_partial: bool = False) -> None:
+    def __init__(self, stage: Stage) -> None:
         """Look where the dataset is.
 
         Raises:
             PipelineError: If the format is unknown or holds pictures, or the folder is missing.
         """
-        self._stage, self._allow_partial = stage, allow_partial
+        self._stage = stage
         self._parser = find_parser(stage.on_disk.format)
         if not holds_skeletons(self._parser):
             raise PipelineError(
@@ -96,7 +95,7 @@ class Conversion:
         tracklets = _write_shards(parser, reading, work, described, stage.limit)
         with paths.write_atomic(self.index) as temporary:
             write_index(temporary, count(tracklets, reading), described, reading)
-            judge(stage, reading, parser, self._allow_partial)
+            judge(stage, reading, parser)
         paths.publish_dir(work, self.output)
         rows = [(name.replace("_", " "), f"{n:,}") for name, n in sorted(reading.counted.items())]
         console.table(stage.dataset, ("what", "number"), rows)

@@ -4,17 +4,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluate.report.behind import made_before, name_of
 from pipeline import console, paths
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from shards.read import Shards
-
-STAGES = (
-    "walkers", "weights", "index", "pose2d", "silhouettes", "pose3d", "shards", "stage1", "stage2",
-    "embed", "score",
-)  # fmt: skip
 
 
 def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures: Path) -> str:
@@ -37,11 +33,11 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
         ("Camera pairs", sections.cameras(folder)),
         ("Ranked lists", _ranked(folder, shards, pictures)),
         ("Features", space.features(stage)),
-        ("Training", sections.training(folder)),
+        ("Training", sections.training(stage)),
         ("Skeletons", sections.poses(shards)),
         ("Time", _times(stage)),
-        ("Settings", sections.settings(stage, folder)),
-        ("Revision", _revision(run)),
+        ("Settings", sections.settings(stage)),
+        ("Revision", _revision(stage)),
     ]
     title = f"Video person re-identification: {run}"
     subtitle = (
@@ -124,8 +120,10 @@ def _times(stage: Stage) -> str:
     from evaluate.report import charts
     from evaluate.report.page import grid, paragraph
 
-    keys = dict.fromkeys((stage.dataset, stage.line.train, stage.key))
-    files = {name: paths.times_dir(key) / name for name in STAGES for key in keys}
+    files = {
+        name_of(made): paths.times_dir(made[1]) / made[0]
+        for made in made_before(stage.params, stage.key)
+    }
     taken = {name: float(file.read_text()) for name, file in files.items() if file.is_file()}
     if not taken:
         return ""
@@ -133,7 +131,7 @@ def _times(stage: Stage) -> str:
     return paragraph(said) + grid(charts.bars(taken, "seconds of the last run", " s"))
 
 
-def _revision(run: str) -> str:
+def _revision(stage: Stage) -> str:
     """Return which code and which data made this: the git commit, and DVC's hashes."""
     from evaluate.report.page import paragraph, table
 
@@ -145,7 +143,7 @@ def _revision(run: str) -> str:
         made = [":!dvc.lock", ":!reports"]
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *made)
         said = f"git {commit}" + (", with uncommitted changes" if changed else "")
-    rows = [(stage, out, md5) for stage, out, md5 in _locked(run)]
+    rows = _locked(stage)
     hashes = table(("stage", "output", "DVC hash"), rows) if rows else ""
     return paragraph(said) + hashes
 
@@ -162,7 +160,7 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _locked(run: str) -> list[tuple[str, str, str]]:
+def _locked(stage: Stage) -> list[tuple[str, str, str]]:
     """Return stage, output and hash of what DVC made for a run, before this page."""
     import yaml
 
@@ -170,8 +168,7 @@ def _locked(run: str) -> list[tuple[str, str, str]]:
     stages = (yaml.safe_load(file.read_text()) or {}).get("stages", {}) if file.exists() else {}
     return [
         (name, out["path"], out["md5"][:12])
-        for name, locked in stages.items()
-        if name.endswith(f"@{run}") and not name.startswith("report@")
-        for out in locked.get("outs", [])
+        for name in map(name_of, made_before(stage.params, stage.key))
+        for out in stages.get(name, {}).get("outs", [])
         if "md5" in out
     ]

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from evaluate.ranked import Album, Ranked, choose, shorten
 from evaluate.report import charts
+from evaluate.report.behind import trainings
 from evaluate.report.page import chart, folded, grid, image, paragraph, table, value
 from pipeline import paths
 from pipeline.schema import Status
@@ -107,12 +108,11 @@ def nearest_of(row: dict[str, Any]) -> list[Ranked]:
     return [one for one in nearest if one.tracklet != row["tracklet"]]
 
 
-def training(folder: Path) -> str:
-    """Return loss and validation curves of both stages, and the sizes of their models."""
+def training(stage: "Stage") -> str:
+    """Return loss and validation curves of all trainings behind a run, and their models' sizes."""
     parts, models = [], []
-    for stage in ("stage1", "stage2"):
-        title = stage.replace("stage", "Stage ")
-        found = dict(_read_curves(folder / stage / "plots" / "metrics"))
+    for title, folder in _trainings(stage):
+        found = dict(_read_curves(folder / "plots" / "metrics"))
         groups: dict[str, dict[str, charts.Points]] = {"loss": {}, "accuracy and scores": {}}
         for name, points in found.items():
             if name in ("lr", "temperature"):
@@ -121,7 +121,7 @@ def training(folder: Path) -> str:
         for group, series in groups.items():
             if series:
                 parts.append(chart(charts.lines(series, "epoch", group), f"{title}: {group}"))
-        file = folder / stage / "metrics.json"
+        file = folder / "metrics.json"
         model = json.loads(file.read_text()).get("model", {}) if file.exists() else {}
         if model:
             rows = [(name.replace("_", " "), f"{number:,}") for name, number in model.items()]
@@ -195,7 +195,15 @@ def _flat(numbers: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
             yield f"{prefix}{name}".removesuffix(" mean").replace("_", " "), number
 
 
-def settings(stage: "Stage", folder: Path) -> str:
+def _trainings(stage: "Stage") -> Iterator[tuple[str, Path]]:
+    """Yield title and folder of the trainings behind a run."""
+    for name, key in trainings(stage.params, stage.key):
+        title = name.replace("stage", "Stage ")
+        own = "" if key == stage.key else f" of {key}"
+        yield f"{title}{own}", stage.read(paths.report_dir(key) / name)
+
+
+def settings(stage: "Stage") -> str:
     """Return the knobs of the run and the configurations that the Runner was given."""
     import yaml
 
@@ -206,8 +214,8 @@ def settings(stage: "Stage", folder: Path) -> str:
     kept = {"run": run} | {key: part for key, part in knobs.items() if key not in noise}
     said = f"Knobs of params.yaml, with the recipe {run['recipe']}"
     parts = [folded(said, yaml.safe_dump(kept, sort_keys=False))]
-    for name in ("stage1", "stage2"):
-        file = folder / name / "config.yaml"
+    for title, folder in _trainings(stage):
+        file = folder / "config.yaml"
         if file.exists():
-            parts.append(folded(f"What the Runner was given in {name}", file.read_text()))
+            parts.append(folded(f"What the Runner was given in {title.lower()}", file.read_text()))
     return "".join(parts)

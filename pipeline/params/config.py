@@ -129,13 +129,20 @@ class Params(BaseModel, extra="forbid", frozen=True):
         line = self.runs[run]
         if line.encoder:
             return line.encoder
-        for name, first in self.pretraining.items():
-            if Path(line.start) == paths.stage1_file(name):
-                return first.encoder
-        for name in self.runs.keys() - {run, *before}:
-            if Path(line.start) == paths.stage2_file(name):
-                return self.encoder_of(name, run, *before)
-        return None
+        stage, name = self.starts_from(line) or ("", "")
+        if stage == "stage1":
+            return self.pretraining[name].encoder
+        return (
+            self.encoder_of(name, run, *before)
+            if name in self.runs.keys() - {run, *before}
+            else None
+        )
+
+    def starts_from(self, line: PretrainingParams | RunParams) -> tuple[str, str] | None:
+        """Return the stage and the key that make the weights a line starts from, if one does."""
+        lines = [("stage1", name, paths.stage1_file(name)) for name in self.pretraining]
+        lines += [("stage2", name, paths.stage2_file(name)) for name in self.runs]
+        return next((one[:2] for one in lines if one[2] == Path(line.start)), None)
 
     def fingerprint(self, *sections: str) -> str:
         """Return 12 hex digits that change with any knob of the named sections."""

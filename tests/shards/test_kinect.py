@@ -117,8 +117,8 @@ def test_missing_people_are_an_error_unless_allowed(project):
         make("kinect", "ias_lab")
     assert not (folder / "data/shards").exists()
     assert not (folder / "data/index/ias_lab.parquet").exists()
-    make("kinect", "ias_lab", allow_partial=True)
-    assert (folder / "data/index/ias_lab.parquet").exists()
+    make("kinect", "ias_lab", "kinect.ias_lab.counts=partial", trial="part")
+    assert (folder / "work/try/part/data/index/ias_lab.parquet").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from evaluate.report import charts, page
 from pipeline import schema
@@ -52,6 +53,17 @@ def scored(extracted: Callable[..., Extracted], project: Path) -> None:
     write_shards_of()
     write_features()
     make("score", "fake")
+
+
+def start_from(name: str) -> None:
+    """Let the run start from a first stage."""
+    file = Path("params.yaml")
+    knobs = yaml.safe_load(file.read_text())
+    start = "conf/encoder/conv_stem.yaml"
+    line = {"train": "fake", "recipe": "params.yaml", "encoder": "conv_stem", "start": start}
+    knobs["pretraining"] |= dict.fromkeys((name, "fake"), line)
+    knobs["runs"]["fake"]["start"] = f"models/{name}/stage1.safetensors"
+    file.write_text(yaml.safe_dump(knobs))
 
 
 def text() -> str:
@@ -121,14 +133,19 @@ def test_nothing_is_fetched_from_outside(scored):
 
 
 def test_curves_pose_scores_and_times_appear_where_they_exist(scored, project: Path):
+    # Its first stage has another name, and there is one of its own name that is not its own.
+    start_from("first")
+    own = Path("reports/fake/stage1/plots/metrics")
+    own.mkdir(parents=True)
+    (own / "loss.tsv").write_text("step\tloss\n1\t0.9\n2\t0.5\n")
     make("report", "fake")
     without = words(text())
     assert "Stage 1: loss" not in without
-    metrics = Path("reports/fake/stage1/plots/metrics")
+    metrics = Path("reports/first/stage1/plots/metrics")
     metrics.mkdir(parents=True)
     (metrics / "loss.tsv").write_text("timestamp\tstep\tloss\n1\t1\t0.9\n2\t2\t0.5\n")
     (metrics / "accuracy.tsv").write_text("step\taccuracy\n1\t0.2\n2\t0.6\n")
-    (project / "reports/fake/stage1/config.yaml").write_text("model: {type: NoSuchModel}\n")
+    (project / "reports/first/stage1/config.yaml").write_text("model: {type: NoSuchModel}\n")
     accuracy = {b"pose2d.accuracy": b'{"held out": {"pck@0.1": 0.953}}'}
     for file in (project / "data/shards/fake").glob("*.parquet"):
         table = pq.read_table(file)
@@ -136,10 +153,15 @@ def test_curves_pose_scores_and_times_appear_where_they_exist(scored, project: P
         pq.write_table(table.replace_schema_metadata(about), file, use_dictionary=False)
     (project / "work/times/fake").mkdir(parents=True, exist_ok=True)
     (project / "work/times/fake/pose2d").write_text("75.0\n")
+    (project / "work/times/first").mkdir()
+    (project / "work/times/first/stage1").write_text("3600.0\n")
     make("report", "fake")
     said = words(text())
-    for expected in ("Stage 1: loss", "Stage 1: accuracy", "NoSuchModel", "0.953", "pose2d"):
+    for expected in ("NoSuchModel", "0.953", "pose2d@fake", "stage1@first"):
         assert expected in said
+    for expected in ("Stage 1 of first: loss", "Stage 1 of first: accuracy"):
+        assert expected in said
+    assert "Stage 1: loss" not in said
 
 
 def test_the_page_names_the_revision_of_code_and_data(scored, project: Path):
@@ -147,12 +169,17 @@ def test_the_page_names_the_revision_of_code_and_data(scored, project: Path):
         command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
+    start_from("first")
     git("init", "-q")
     git("add", "params.yaml")
     git("commit", "-q", "-m", "knobs")
     (project / "dvc.lock").write_text(
         "stages:\n  shards@fake:\n    outs:\n"
         "    - {path: data/shards/fake, md5: 0123456789abcdef}\n"
+        "  stage1@first:\n    outs:\n"
+        "    - {path: models/first/stage1.safetensors, md5: fedcba9876543210}\n"
+        "  stage1@fake:\n    outs:\n"
+        "    - {path: models/fake/stage1.safetensors, md5: 0000cba9876543210}\n"
     )
     git("add", "dvc.lock")
     make("report", "fake")
@@ -160,6 +187,8 @@ def test_the_page_names_the_revision_of_code_and_data(scored, project: Path):
     assert f"git {git('rev-parse', 'HEAD')}" in said
     assert "uncommitted" not in said
     assert "0123456789ab" in said
+    assert "fedcba987654" in said
+    assert "0000cba98765" not in said
     Path("params.yaml").write_text(Path("params.yaml").read_text() + "\n")
     make("report", "fake")
     assert "with uncommitted changes" in words(text())
@@ -239,6 +268,7 @@ def test_a_phone_shows_all_pictures_without_scrolling_sideways(scored, project, 
     for stage in ("pose2d", "stage1"):
         (project / "work/times/fake").mkdir(parents=True, exist_ok=True)
         (project / "work/times/fake" / stage).write_text("75.0\n")
+    start_from("fake")
     curves = Path("reports/fake/stage1/plots/metrics")
     curves.mkdir(parents=True)
     (curves / "loss.tsv").write_text("step\tloss\n1\t0.9\n2\t0.5\n")

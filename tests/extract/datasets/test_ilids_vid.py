@@ -136,7 +136,7 @@ def test_a_person_too_few_is_an_error_because_positions_would_shift(
 ) -> None:
     (tree / "i-LIDS-VID/sequences/cam2/person001").rename(tree / "person001")
     with pytest.raises(PipelineError, match="has 299 persons in both cameras"):
-        index(tree, "ilids_vid", allow_partial=True)
+        index(tree, "ilids_vid", counts="partial")
 
 
 def test_a_missing_dataset_says_where_to_get_it(tmp_path: Path, index: Callable) -> None:

@@ -82,7 +82,7 @@ def test_a_tracklet_without_frames_stops_the_index_unless_partial(
         path.unlink()
     with pytest.raises(PipelineError, match=r"0005-7\* \(no frames\)"):
         index(tree, "ls_vid")
-    assert "test_0005_0005-7" not in index(tree, "ls_vid", allow_partial=True)["rows"]
+    assert "test_0005_0005-7" not in index(tree, "ls_vid", counts="partial")["rows"]
 
 
 def test_frames_of_two_cameras_in_one_tracklet_are_refused(

@@ -73,7 +73,7 @@ class TestFolder:
         assert index(tmp_path, "folder")["counts"]["train_pids"] == 1
         put(tmp_path, [f"{split}/7/c3/c/1.jpg"])
         with pytest.raises(PipelineError, match=r"1 persons of train .* \(7\)"):
-            index(tmp_path, "folder", allow_partial=True)
+            index(tmp_path, "folder", counts="partial")
 
     @pytest.mark.parametrize("kind", ["person", "camera"])
     def test_two_spellings_of_one_number_are_an_error(

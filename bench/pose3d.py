@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.extraction import project, random_weights, warm, write_spec
 from bench.measure import Json, case, finish, seconds
-from bench.pose2d import project, random_weights, warm, write_spec
 from pipeline.cli import run
 from pipeline.stage import Stage
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cells import ONCE, VARIANTS, WORLDS, Cell, groups, key, overrides
 from bench.measure import machine, rewrite
 from pipeline import console, paths
 from pipeline.cli import run
@@ -29,134 +30,12 @@ from pipeline.errors import PipelineError
 PAGE, FOUND = Path("docs/results.md"), Path("docs/results.json")
 TARGET = "score@walkers"
 
-ENCODER = "conv_stem_small"
-# Tracklets of more than one step, so that gait can be seen; small frames, so that many runs fit.
-# What DVC sets must be there already; a plus sign adds a key.
-SETTING = [
-    "walkers.frames=[20,28]",
-    f"pretraining.walkers.encoder={ENCODER}",
-    f"pretraining.walkers.start=conf/encoder/{ENCODER}.yaml",
-    "stage1.epochs=12",
-    "stage2.epochs=14",
-    "stage2.milestones=[9,12]",
-    "score.rerank.enabled=false",
-]
-WORLDS = {
-    "an outfit each": [],
-    "uniformed": ["walkers.wardrobe=4"],
-    "uniformed, shared bodies": ["walkers.wardrobe=4", "walkers.bodies=4"],
-}
-
-
-def _without(*parts: str) -> list[str]:
-    return [f"+stage2.settings.without=[{','.join(parts)}]"]
-
-
-def _from_nothing(encoder: str) -> list[str]:
-    return [f"+runs.walkers.encoder={encoder}", f"runs.walkers.start=conf/encoder/{encoder}.yaml"]
-
-
-# People held out say how much skeletons count at test; what frames alone do without these people
-# is the number to compare with.
-_HELD_OUT = ["stage2.held_out=12"]
-_BOTH = [*_HELD_OUT, "embed.descriptor=both"]
-# Skeletons are cheap: clips twice as long, and epochs enough to learn from so few tracklets.
-_ALONE = [
-    "runs.walkers.model=skeleton",
-    *_from_nothing("none"),
-    "stage2.clip_frames=8",
-    "stage2.epochs=48",
-    "stage2.milestones=[32,42]",
-]
-_TRUTH = ["shards.skeletons=truth"]
-VARIANTS = {
-    "visual baseline": [*_without("prototypes", "temporal", "skeleton"), *_from_nothing(ENCODER)],
-    "+ stage 1": _without("prototypes", "temporal", "skeleton"),
-    "+ PFU": _without("temporal"),
-    "+ SGTM, no distillation": ["+stage2.settings.weights.distill=0"],
-    "full": [],
-    "full, 12 people held out": _HELD_OUT,
-    "full, 12 people held out, skeletons at test too": _BOTH,
-    "skeleton only": _ALONE,
-    "skeleton only, frames shuffled": [*_ALONE, "stage2.shuffle_frames=true"],
-    "full, true skeletons": _TRUTH,
-    "full, true skeletons at test too, 12 people held out": [*_BOTH, *_TRUTH],
-    "skeleton only, true skeletons": [*_ALONE, *_TRUTH],
-    "skeleton only, true skeletons, frames shuffled": [
-        *_ALONE,
-        *_TRUTH,
-        "stage2.shuffle_frames=true",
-    ],
-}
-
-# What else was tried, with one seed: in which world, from which variant, and what it changes there.
-TRIALS = {
-    "skeleton encoder not taught before stage 1": (
-        "uniformed",
-        "full, 12 people held out, skeletons at test too",
-        "stage1.skeleton_epochs=0",
-    ),
-    "not turned to the front": ("uniformed", "skeleton only", "stage1.skeleton.face_front=false"),
-    "distilled ten times as hard": (
-        "uniformed",
-        "full, true skeletons",
-        "+stage2.settings.distill_weight=10",
-    ),
-    "joints alone": (
-        "uniformed, shared bodies",
-        "skeleton only, true skeletons",
-        "stage1.skeleton.inputs=[xyz]",
-    ),
-    "inputs not normalised": (
-        "uniformed, shared bodies",
-        "skeleton only, true skeletons",
-        "stage1.skeleton.input_norm=false",
-    ),
-    "no attention along time": (
-        "uniformed, shared bodies",
-        "skeleton only, true skeletons",
-        "stage1.skeleton.temporal_layers=0",
-    ),
-}
-
-Cell = tuple[str, str, int]
 Scores = dict[str, float]
 
 
 def load() -> dict[str, Scores]:
     """Return what was found so far, by `world / variant / seed`."""
     return json.loads(FOUND.read_text()) if FOUND.exists() else {}
-
-
-def key(cell: Cell) -> str:
-    """Return the name of a cell in the file."""
-    return " / ".join(map(str, cell))
-
-
-def overrides(cell: Cell) -> list[str]:
-    """Return what the experiment of a cell changes in params.yaml."""
-    world, variant, seed = cell
-    seeds = [f"stage1.seed={seed}", f"stage2.seed={seed}"]
-    _, base, *changes = TRIALS.get(variant, (world, variant))
-    return [*SETTING, *WORLDS[world], *VARIANTS[base], *changes, *seeds]
-
-
-def groups(seeds: int) -> list[list[Cell]]:
-    """Return all cells in the order to train them.
-
-    Those of a group have stage 1 in common, and run one after the other. Trials have one seed.
-    """
-    found = {
-        (seed, is_true, world): [
-            (world, name, seed) for name in VARIANTS if ("true" in name) == is_true
-        ]
-        for seed in range(seeds)
-        for is_true in (False, True)
-        for world in WORLDS
-    }
-    for name, (world, base, _) in TRIALS.items():
-        found[0, "true" in base, world].append((world, name, 0))
-    return list(found.values())
 
 
 class Clone:
@@ -228,10 +107,10 @@ def table(found: dict[str, Scores]) -> str:
     return "\n".join(lines)
 
 
-def trials(found: dict[str, Scores]) -> str:
+def tried(found: dict[str, Scores]) -> str:
     """Return the Markdown table of what else was tried, beside the variant with the same seed."""
     lines = ["| tried | in | world | with it | without |", "|---|---|---|---:|---:|"]
-    for name, (world, base, _) in TRIALS.items():
+    for name, (world, base, _) in ONCE.items():
         with_it, without = (_one(found.get(key((world, variant, 0)))) for variant in (name, base))
         lines.append(f"| {name} | {base} | {world} | {with_it} | {without} |")
     return "\n".join(lines)
@@ -258,7 +137,7 @@ def write(found: dict[str, Scores]) -> None:
     with paths.write_atomic(FOUND) as temporary:
         temporary.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
     rewrite("results", f"Measured on {machine()}.\n\n{table(found)}", PAGE)
-    rewrite("trials", trials(found), PAGE)
+    rewrite("tried", tried(found), PAGE)
 
 
 Seeds = Annotated[int, typer.Option(help="Seeds of training.")]

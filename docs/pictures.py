@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -60,27 +61,7 @@ def pipeline_picture(shards: Shards) -> None:
     ]
     figure, axes = plt.subplots(1, len(steps), figsize=(16, 3.6), facecolor=DARK)
     for ax, (title, command, content) in zip(axes, steps, strict=True):
-        ax.set_title(title, color=LIGHT, fontsize=14, pad=10)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.set_facecolor(DARK)
-        ax.set_xlabel(command, color=LINE, family="monospace", fontsize=10, labelpad=8)
-        for spine in ax.spines.values():
-            spine.set_color(LINE)
-        if isinstance(content, str):
-            ax.text(
-                0.5,
-                0.5,
-                content,
-                color=LIGHT,
-                ha="center",
-                va="center",
-                fontsize=11,
-                linespacing=1.6,
-            )
-            ax.set_box_aspect(256 / 264)
-        else:
-            ax.imshow(content)
+        _draw_step(ax, title, command, content)
     figure.subplots_adjust(left=0.01, right=0.99, wspace=0.16, bottom=0.14, top=0.86)
     for left, right in pairwise(axes):
         x0, x1 = left.get_position().x1, right.get_position().x0
@@ -88,6 +69,23 @@ def pipeline_picture(shards: Shards) -> None:
             (x0 + x1) / 2, 0.5, "\u2192", color=LIGHT, fontsize=18, ha="center", va="center"
         )
     figure.savefig("docs/pipeline.png", dpi=75, facecolor=DARK)
+
+
+def _draw_step(ax: Axes, title: str, command: str, content: "np.ndarray | str") -> None:
+    """Draw a picture or a text, with what it is above and what makes it below."""
+    ax.set_title(title, color=LIGHT, fontsize=14, pad=10)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_facecolor(DARK)
+    ax.set_xlabel(command, color=LINE, family="monospace", fontsize=10, labelpad=8)
+    for spine in ax.spines.values():
+        spine.set_color(LINE)
+    if isinstance(content, str):
+        style = {"color": LIGHT, "ha": "center", "va": "center", "fontsize": 11}
+        ax.text(0.5, 0.5, content, linespacing=1.6, **style)
+        ax.set_box_aspect(256 / 264)
+    else:
+        ax.imshow(content)
 
 
 def main() -> None:

@@ -11,6 +11,24 @@ from tests.conftest import ROOT
 # From the ground up: a wing may use those before it.
 FLOORS = ("pipeline", "extract", "shards", "train", "evaluate")
 ROOM = 16
+FUNCTION, MODULE = 40, 300
+# What is longer: both lists may only shrink.
+LONG_FUNCTIONS = {
+    "evaluate/search/__main__.py: main",
+    "train/models/csip.py: __init__",
+    "train/run/training.py: _runner_config",
+    "train/stage1.py: stage1",
+}
+LONG_MODULES = {
+    "tests/evaluate/report/test_report.py",
+    "tests/evaluate/score/test_score.py",
+    "tests/evaluate/search/test_search.py",
+    "tests/extract/datasets/test_other_formats.py",
+    "tests/extract/walkers/test_walkers.py",
+    "tests/train/data/test_clips.py",
+    "tests/train/models/test_csip.py",
+    "train/data/clips.py",
+}
 
 
 def project_modules():
@@ -47,12 +65,10 @@ def test_nothing_imports_upward_and_no_string_names_an_upper_floor(arrows):
         assert not above, f"{name} uses {above}"
 
 
-def test_there_is_no_circle():
-    # Imports for types alone are never carried out.
-    arrows = {
-        name: named(hashes.stripped(tree)) - {name, name.removesuffix(".__main__")}
-        for name, tree in trees().items()
-    }
+def test_there_is_no_circle(arrows):
+    # Of imports for types alone too: what cannot be understood apart is one module. A package's
+    # second name is its command's.
+    arrows = {name: used - {name.removesuffix(".__main__")} for name, used in arrows.items()}
     seen, path = set(), []
 
     def visit(name):
@@ -88,6 +104,49 @@ def test_no_room_is_crowded():
         rooms[file.parent].append(name)
     for room, own in rooms.items():
         assert len(own) <= ROOM, f"{room.relative_to(ROOT)} holds {len(own)} modules"
+
+
+def all_files():
+    """All of our Python files, by their names."""
+    for folder in (*FLOORS, "bench", "docs", "tests"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            yield str(file.relative_to(ROOT)), file.read_text(encoding="utf-8")
+
+
+def length(function):
+    """Lines of a function from its `def` on, without those of its docstring."""
+    lines = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function, clean=False) is None:
+        return lines
+    said = function.body[0]
+    return lines - (said.end_lineno - said.lineno + 1)
+
+
+def test_functions_have_forty_lines_at_most():
+    long = {
+        f"{name}: {node.name}"
+        for name, text in all_files()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and length(node) > FUNCTION
+    }
+    assert long == LONG_FUNCTIONS
+
+
+def test_modules_have_three_hundred_lines_at_most():
+    long = {name for name, text in all_files() if len(text.splitlines()) > MODULE}
+    assert long == LONG_MODULES
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("@one\n@two\ndef f():\n    pass\n\n\n", 2),
+        ('def f():\n    """What\n\n    it does.\n    """\n    pass', 2),
+        ('def f(\n    a,\n):\n    """What."""\n\n    # Why.\n    return """\n"""', 7),
+    ],
+)
+def test_a_docstring_and_decorators_are_no_lines_of_a_function(text, lines):
+    assert length(ast.parse(text).body[0]) == lines
 
 
 def test_main_modules_only_parse_and_print():

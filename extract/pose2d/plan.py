@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from extract.engine.job import Job
+    from extract.engine.spec import Spec
+    from extract.pose2d.work import Pose2dWork
+    from pipeline.params.knobs import Pose2dParams
 
 CHUNK_FRAMES = 1024
 SAMPLE_FRAMES = 64
@@ -27,67 +30,89 @@ def plan(stage: Stage) -> "Job":
     from extract.engine import spec
     from extract.engine.frames import FrameFiles
     from extract.engine.job import Job
-    from extract.pose2d.work import Pose2dWork, precision_of
 
-    params = stage.params
-    weights = spec.load(params.datasets[stage.dataset].pose2d)
-    own = weights.part("estimator").min_score
-    min_score = own if params.pose2d.min_score is None else params.pose2d.min_score
-    config, checkpoint = weights.config("estimator"), weights.checkpoint("estimator")
+    weights = spec.load(stage.params.datasets[stage.dataset].pose2d)
     index = _read_index(stage)
     root = paths.dataset_root(stage.dataset).absolute()
     sample = [paths.below(root, name) for name in _sample(index)]
-    checksum = sha256(checkpoint)
-    made_of = fingerprint(
-        code=digest(stage.name, stage.key, params),
-        schema=schema.VERSION,
-        # More bad frames tolerated is no reason to look for joints again.
-        knobs=params.pose2d.model_dump_json(exclude={"max_bad_frames", "min_score"}),
-        min_score=min_score,
-        weights=checksum,
-        config=sha256(config),
-        index=sha256(stage.read(paths.index_file(stage.dataset))),
-        frames=_hash_files(sample),
-        limit=stage.limit,
-    )
-    decision = stage.work(made_of).absolute() / "precision.json"
-    work = Pose2dWork(
-        config=config.absolute(),
-        checkpoint=checkpoint.absolute(),
-        root=root,
-        sample=tuple(sample),
-        decision=decision,
-        device=params.runtime.device,
-        batch_frames=params.runtime.batch_frames,
-        compiled=params.runtime.compile,
-        knobs=params.pose2d,
-        min_score=min_score,
-    )
-
-    def metadata() -> dict[str, object]:
-        return {
-            "dataset": stage.dataset,
-            "joints": "coco17",
-            "estimator": weights.name,
-            "estimator_sha256": checksum,
-            "licence": weights.licence,
-            "precision": precision_of(decision),
-            "knobs": params.pose2d.model_copy(update={"min_score": min_score}).model_dump_json(),
-            **weights.accuracy(),
-            **versions("torch", "mmpose", "opencv-python-headless", "pyarrow"),
-        }
-
+    checksum, knobs = sha256(weights.checkpoint("estimator")), _knobs(stage, weights)
+    made_of = _made_of(stage, knobs, weights, checksum, sample)
+    work = _work(stage, knobs, weights, sample, made_of)
     return Job(
         stage=stage,
         output=stage.out(paths.pose2d_dir(stage.dataset)),
         fingerprint=made_of,
         chunks=_chunks(index),
         work=work,
-        metadata=metadata,
-        max_bad=params.pose2d.max_bad_frames,
+        metadata=lambda: _metadata(stage, weights, checksum, work),
+        max_bad=stage.params.pose2d.max_bad_frames,
         then="pose3d",
         files=FrameFiles(root),
     )
+
+
+def _knobs(stage: Stage, weights: "Spec") -> "Pose2dParams":
+    """Return the knobs, with the estimator's own score that is too low where none is set."""
+    knobs = stage.params.pose2d
+    own = weights.part("estimator").min_score
+    return knobs if knobs.min_score is not None else knobs.model_copy(update={"min_score": own})
+
+
+def _made_of(
+    stage: Stage, knobs: "Pose2dParams", weights: "Spec", checksum: str, sample: list[Path]
+) -> str:
+    """Return the fingerprint of all that decides the joints."""
+    return fingerprint(
+        code=digest(stage.name, stage.key, stage.params),
+        schema=schema.VERSION,
+        # More bad frames tolerated is no reason to look for joints again.
+        knobs=knobs.model_dump_json(exclude={"max_bad_frames"}),
+        weights=checksum,
+        config=sha256(weights.config("estimator")),
+        index=sha256(stage.read(paths.index_file(stage.dataset))),
+        frames=_hash_files(sample),
+        limit=stage.limit,
+    )
+
+
+def _work(
+    stage: Stage, knobs: "Pose2dParams", weights: "Spec", sample: list[Path], made_of: str
+) -> "Pose2dWork":
+    """Return what a worker does with a chunk."""
+    from extract.pose2d.work import Pose2dWork
+
+    runtime = stage.params.runtime
+    return Pose2dWork(
+        config=weights.config("estimator").absolute(),
+        checkpoint=weights.checkpoint("estimator").absolute(),
+        root=paths.dataset_root(stage.dataset).absolute(),
+        sample=tuple(sample),
+        decision=stage.work(made_of).absolute() / "precision.json",
+        device=runtime.device,
+        batch_frames=runtime.batch_frames,
+        compiled=runtime.compile,
+        knobs=knobs,
+        min_score=knobs.min_score,
+    )
+
+
+def _metadata(
+    stage: Stage, weights: "Spec", checksum: str, work: "Pose2dWork"
+) -> dict[str, object]:
+    """Return what the tables say about themselves, when all chunks are done."""
+    from extract.pose2d.work import precision_of
+
+    return {
+        "dataset": stage.dataset,
+        "joints": "coco17",
+        "estimator": weights.name,
+        "estimator_sha256": checksum,
+        "licence": weights.licence,
+        "precision": precision_of(work.decision),
+        "knobs": work.knobs.model_dump_json(),
+        **weights.accuracy(),
+        **versions("torch", "mmpose", "opencv-python-headless", "pyarrow"),
+    }
 
 
 def _read_index(stage: Stage) -> "pa.Table":

@@ -11,6 +11,7 @@ from pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from extract.engine.job import Job
+    from extract.engine.spec import Spec
     from extract.pose3d.work import Rows
 
 CHUNK_FRAMES = 4096
@@ -28,50 +29,51 @@ def plan(stage: Stage) -> "Job":
 
     params = stage.params
     weights = spec.load(params.datasets[stage.dataset].pose3d)
-    config, checkpoint = weights.config("lifter"), weights.checkpoint("lifter")
     place = weights.part("lifter").input
     files = _files(stage)
-    checksum = sha256(checkpoint)
-
-    def metadata() -> dict[str, object]:
-        return {
-            "dataset": stage.dataset,
-            "joints": "h36m17",
-            "unit": "metre",
-            "axes": "x right, y down, z away; pelvis at the origin",
-            "lifter": weights.name,
-            "lifter_sha256": checksum,
-            "licence": weights.licence,
-            "knobs": params.pose3d.model_dump_json(),
-            **weights.accuracy(),
-            **versions("torch", "mmpose", "pyarrow"),
-        }
-
+    checksum = sha256(weights.checkpoint("lifter"))
+    made_of = fingerprint(
+        code=digest(stage.name, stage.key, params),
+        schema=schema.VERSION,
+        knobs=params.fingerprint("pose3d"),
+        weights=checksum,
+        config=sha256(weights.config("lifter")),
+        input=place.model_dump(mode="json"),
+        pose2d=[(file.name, sha256(file)) for file in files],
+        limit=stage.limit,
+    )
     return Job(
         stage=stage,
         output=stage.out(paths.pose3d_dir(stage.dataset)),
-        fingerprint=fingerprint(
-            code=digest(stage.name, stage.key, params),
-            schema=schema.VERSION,
-            knobs=params.fingerprint("pose3d"),
-            weights=checksum,
-            config=sha256(config),
-            input=place.model_dump(mode="json"),
-            pose2d=[(file.name, sha256(file)) for file in files],
-            limit=stage.limit,
-        ),
+        fingerprint=made_of,
         chunks=_chunks(files, stage.limit),
         work=Pose3dWork(
-            config=config.absolute(),
-            checkpoint=checkpoint.absolute(),
+            config=weights.config("lifter").absolute(),
+            checkpoint=weights.checkpoint("lifter").absolute(),
             place=place,
             device=params.runtime.device,
             knobs=params.pose3d,
         ),
-        metadata=metadata,
+        metadata=lambda: _metadata(stage, weights, checksum),
         max_bad=None,
         then="shards",
     )
+
+
+def _metadata(stage: Stage, weights: "Spec", checksum: str) -> dict[str, object]:
+    """Return what the tables say about themselves."""
+    return {
+        "dataset": stage.dataset,
+        "joints": "h36m17",
+        "unit": "metre",
+        "axes": "x right, y down, z away; pelvis at the origin",
+        "lifter": weights.name,
+        "lifter_sha256": checksum,
+        "licence": weights.licence,
+        "knobs": stage.params.pose3d.model_dump_json(),
+        **weights.accuracy(),
+        **versions("torch", "mmpose", "pyarrow"),
+    }
 
 
 def _files(stage: Stage) -> list[Path]:

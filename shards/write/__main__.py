@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
-    from shards.write.plan import Plan
+    from shards.write.run import Writing
 
 
-def shards(stage: Stage) -> "Plan":
+def shards(stage: Stage) -> "Writing":
     """Join frames and joints of a dataset into Parquet shards, data/shards/DATASET/.
 
     Example: python -m shards.write --dataset walkers shards.shard_mb=64
     """
-    from shards.write.plan import plan_shards
+    from shards.write.run import Writing
 
-    return plan_shards(stage)
+    return Writing(stage)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,8 @@ from pipeline.code.fingerprint import note_done
 from pipeline.errors import PipelineError
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, VIEW, Status
 from pipeline.skeleton import COCO17, H36M17
+from shards.write.plan import Plan
 from shards.write.truth import Silhouettes, TrueJoints
-
-if TYPE_CHECKING:
-    from shards.write.plan import Plan
 
 # Bytes a frame takes beside its JPEG: 2D and 3D joints, scores, keys.
 JOINT_BYTES = 450
@@ -34,7 +32,7 @@ _FILTERABLE = ["tracklet", "pid", "camid", "split", "frame", "frame_number", "st
 _FRAMELESS = (int(Status.MISSING), int(Status.UNREADABLE))
 
 
-def write_shards(plan: "Plan") -> None:
+def write_shards(plan: Plan) -> None:
     """Write all shards that are not finished yet, then give the folder its final name.
 
     Raises:
@@ -47,7 +45,7 @@ def write_shards(plan: "Plan") -> None:
     paths.discard(plan.work)
 
 
-def _write_missing(plan: "Plan") -> None:
+def _write_missing(plan: Plan) -> None:
     done = {split: _tracklets_done(plan, split) for split, _, _ in plan.by_split()}
     frames_done = sum(
         length
@@ -62,15 +60,13 @@ def _write_missing(plan: "Plan") -> None:
             _write_split(plan, split, _joined(plan, split, count, readers), meter)
 
 
-def _tracklets_done(plan: "Plan", split: str) -> int:
+def _tracklets_done(plan: Plan, split: str) -> int:
     files = [plan.file(split, number) for number in range(plan.finished(split))]
     frames = [pq.read_table(file, columns=["frame"])["frame"] for file in files]
     return sum(pc.sum(pc.equal(column, 0)).as_py() for column in frames)
 
 
-def _write_split(
-    plan: "Plan", split: str, tables: Iterator[pa.Table], meter: console.Meter
-) -> None:
+def _write_split(plan: Plan, split: str, tables: Iterator[pa.Table], meter: console.Meter) -> None:
     number, table = plan.finished(split), next(tables, None)
     described = _described(plan, split)
     while table is not None:
@@ -115,7 +111,7 @@ def _bytes(table: pa.Table) -> int:
     return frames + JOINT_BYTES * len(table)
 
 
-def _joined(plan: "Plan", split: str, skip: int, readers: ThreadPoolExecutor) -> Iterator[pa.Table]:
+def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> Iterator[pa.Table]:
     """Yield the frames of one tracklet after another, without the first `skip`."""
     own = [i for i, (s, _, _) in enumerate(plan.tracklets) if s == split]
     streams = {
@@ -160,7 +156,7 @@ def by_tracklet(files: Iterable[Path], expected: pa.Schema) -> Iterator[pa.Table
         yield pa.concat_tables(parts)
 
 
-def _same(plan: "Plan", stage: str, table: pa.Table | None, name: str, length: int) -> pa.Table:
+def _same(plan: Plan, stage: str, table: pa.Table | None, name: str, length: int) -> pa.Table:
     """Return the next tracklet of a stage, which must be the next of the index."""
     found = ("nothing", 0) if table is None else (table["tracklet"][0].as_py(), len(table))
     if table is None or found != (name, length):
@@ -172,7 +168,7 @@ def _same(plan: "Plan", stage: str, table: pa.Table | None, name: str, length: i
 
 
 def _with_frames(
-    plan: "Plan", pose2d: pa.Table, pose3d: pa.Table, readers: ThreadPoolExecutor
+    plan: Plan, pose2d: pa.Table, pose3d: pa.Table, readers: ThreadPoolExecutor
 ) -> dict[str, Any]:
     """Join the two pose tables of one tracklet with its encoded frames, as columns by name.
 
@@ -216,7 +212,7 @@ def _read_frame(file: Path | None) -> bytes | None:
         return None
 
 
-def _described(plan: "Plan", split: str) -> pa.Schema:
+def _described(plan: Plan, split: str) -> pa.Schema:
     """Return the schema of a split's shards with all that made them written into it."""
     models = {}
     for name in ("pose2d", "pose3d"):

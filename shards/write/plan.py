@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import console, paths, schema
-from pipeline.code.fingerprint import fingerprint, is_done
+from pipeline import paths, schema
+from pipeline.code.fingerprint import fingerprint
 from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage
@@ -34,7 +34,6 @@ class Plan:
         fingerprint: Changes with anything that decides the bytes.
         work: Folder of unfinished work.
         knobs: Fingerprint of the knobs alone.
-        then: What to run next.
     """
 
     dataset: str
@@ -50,38 +49,11 @@ class Plan:
     fingerprint: str
     work: Path
     knobs: str
-    then: str
 
     @property
     def finished_dir(self) -> Path:
         """Folder of finished shards, which becomes the stage's output when all are."""
         return self.work / "output"
-
-    def is_done(self) -> bool:
-        """Return whether the shards are there."""
-        return is_done(self.fingerprint, self.output)
-
-    def plan(self) -> None:
-        """Print how many shards are finished."""
-        rows = [
-            (split, tracklets, frames, self.finished(split))
-            for split, tracklets, frames in self.by_split()
-        ]
-        columns = ("split", "tracklets", "frames", "files finished")
-        console.table(f"shards@{self.dataset}", columns, rows)
-        kept = "frames inside" if self.embed_frames else "paths of frames"
-        console.say(f"{kept}, about {self.shard_bytes >> 20} MB a file")
-        console.say(f"to {self.output}/")
-
-    def make(self) -> str:
-        """Write the shards that are missing, and publish all."""
-        from shards.write.join import write_shards
-
-        write_shards(self)
-        files = sorted(self.output.glob("*.parquet"))
-        size = console.size(sum(file.stat().st_size for file in files))
-        tracklets = len(self.tracklets)
-        return f"{self.frames} frames of {tracklets} tracklets in {len(files)} files, {size}"
 
     @property
     def frames(self) -> int:
@@ -115,25 +87,16 @@ def plan_shards(stage: Stage) -> Plan:
     dataset, knobs = stage.dataset, stage.params.shards
     index = stage.read(paths.index_file(dataset))
     schema.check(index, schema.INDEX, stage.rebuild("index"))
-    poses = {
-        "pose2d": stage.read(paths.pose2d_dir(dataset)),
-        "pose3d": stage.read(paths.pose3d_dir(dataset)),
-    }
-    inputs = [index]
-    for name, expected in (("pose2d", schema.POSE2D), ("pose3d", schema.POSE3D)):
-        files = sorted(poses[name].glob("*.parquet"))
-        if not files:
-            raise PipelineError(f"{poses[name]} holds no joints. Run: {stage.rebuild(name)}")
-        for file in files:
-            schema.check(file, expected, stage.rebuild(name))
-        inputs += files
+    poses = {"pose2d": paths.pose2d_dir(dataset), "pose3d": paths.pose3d_dir(dataset)}
+    poses = {name: stage.read(folder) for name, folder in poses.items()}
     table = _tracklets(index, stage.limit)
     columns = [table[name].to_pylist() for name in ("split", "tracklet", "length")]
     tracklets = list(zip(*columns, strict=True))
     silhouettes = _silhouettes(stage)
     truth = paths.dataset_root(dataset) / "truth.parquet" if knobs.skeletons == "truth" else None
     made_of = fingerprint(
-        *inputs,
+        index,
+        *_pose_files(stage, poses),
         *(file for file in (truth, silhouettes) if file and file.exists()),
         code=digest(stage.name, stage.key, stage.params),
         schema=schema.VERSION,
@@ -154,7 +117,6 @@ def plan_shards(stage: Stage) -> Plan:
         fingerprint=made_of,
         work=stage.work(made_of),
         knobs=stage.params.fingerprint("shards"),
-        then=first_training(stage),
     )
 
 
@@ -163,6 +125,19 @@ def _silhouettes(stage: Stage) -> Path | None:
     own = paths.dataset_root(stage.dataset) / "silhouettes.parquet"
     drawn = stage.read(paths.silhouettes_file(stage.dataset))
     return next((file for file in (own, drawn) if file.exists()), None)
+
+
+def _pose_files(stage: Stage, poses: dict[str, Path]) -> list[Path]:
+    """Return the tables of 2D joints, then of 3D joints."""
+    found: list[Path] = []
+    for name, expected in (("pose2d", schema.POSE2D), ("pose3d", schema.POSE3D)):
+        files = sorted(poses[name].glob("*.parquet"))
+        if not files:
+            raise PipelineError(f"{poses[name]} holds no joints. Run: {stage.rebuild(name)}")
+        for file in files:
+            schema.check(file, expected, stage.rebuild(name))
+        found += files
+    return found
 
 
 def _tracklets(index: Path, limit: int) -> pa.Table:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.results import TRIALS, VARIANTS, WORLDS, groups, overrides
+from bench.cells import ONCE, VARIANTS, WORLDS, groups, overrides
 from pipeline.params.config import load
 from tests.conftest import ROOT
 from train.run.compose import compose
@@ -21,7 +21,7 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_variants_are_in_all_worlds():
     named = {(world, variant) for world, variant, _ in CELLS}
     assert {(world, variant) for world in WORLDS for variant in VARIANTS} <= named
-    assert {(world, name) for name, (world, _, _) in TRIALS.items()} <= named
+    assert {(world, name) for name, (world, _, _) in ONCE.items()} <= named
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)

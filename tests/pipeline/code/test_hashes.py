@@ -161,8 +161,7 @@ def test_a_parser_changes_the_index_of_its_format_alone(changes):
     assert found == {"index.walkers"}
     found = changes("extract/datasets/biwi.py", more="\nCHANGED = 1\n")
     assert found == {"kinect.biwi"}
-    assert not changes("extract/datasets/mine.py", more="FACTS = 1
-")
+    assert not changes("extract/datasets/mine.py", more="FACTS = 1\n")
 
 
 def test_a_pose_config_changes_the_stage_that_runs_it_and_its_weights(changes):

@@ -37,7 +37,7 @@ def main(
     from evaluate.describe import Embedder
     from pipeline import images
     from pipeline.errors import PipelineError
-    from pipeline.names import file_name
+    from pipeline.paths import file_name
     from shards import draw
     from shards.read import Shards
     from shards.sheets import spread

@@ -1,6 +1,5 @@
 """Read names of files and people as a person would: 2 before 10, 0001 as the number 1."""
 
-import hashlib
 import re
 from collections.abc import Collection, Iterable
 
@@ -11,9 +10,6 @@ from pipeline.errors import PipelineError
 # never ranked.
 DISTRACTOR, JUNK = 0, -1
 # 7, -1 and 0001, and 7.0 as pandas writes it in a column with gaps.
-_NOT_IN_FILE_NAMES = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.")
-# Room for a suffix, and for what is put round a name while a file is written.
-_LONGEST = 200
 _NUMBER = re.compile(r"\s*(-?[0-9]+)(?:\.0*)?\s*")
 
 
@@ -25,23 +21,6 @@ def natural(name: str) -> list[tuple[int, str]]:
     """
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
     return [(int(digits), digits) if digits else (-1, text) for digits, text in parts]
-
-
-def file_name(text: str) -> str:
-    """Return a name for a file, without its suffix, that is made of a name from elsewhere.
-
-    What would lead to another folder, hide the file or upset a terminal is written as `%2F`;
-    different names stay different.
-
-    >>> file_name("0001C1T0001"), file_name("../a/b"), file_name("50%")
-    ('0001C1T0001', '%2E.%2Fa%2Fb', '50%25')
-    """
-    safe = _NOT_IN_FILE_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", text) or "%"
-    written = safe.encode(errors="surrogateescape")
-    if len(written) <= _LONGEST:
-        return safe
-    digits = hashlib.sha256(written).hexdigest()[:12]
-    return written[: _LONGEST - 13].decode(errors="ignore") + f"~{digits}"
 
 
 def number_in(text: str) -> int | None:

@@ -1,5 +1,6 @@
 """Where everything lies: one function per kind of file, relative to the project folder."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -12,7 +13,27 @@ from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 WORK = Path("work")
+_NOT_IN_FILE_NAMES = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.")
+# Room for a suffix, and for what is put round a name while a file is written.
+_LONGEST = 200
 _TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")
+
+
+def file_name(text: str) -> str:
+    """Return a name for a file, without its suffix, that is made of a name from elsewhere.
+
+    What would lead to another folder, hide the file or upset a terminal is written as `%2F`;
+    different names stay different.
+
+    >>> file_name("0001C1T0001"), file_name("../a/b"), file_name("50%")
+    ('0001C1T0001', '%2E.%2Fa%2Fb', '50%25')
+    """
+    safe = _NOT_IN_FILE_NAMES.sub(lambda found: f"%{ord(found[0]):02X}", text) or "%"
+    written = safe.encode(errors="surrogateescape")
+    if len(written) <= _LONGEST:
+        return safe
+    digits = hashlib.sha256(written).hexdigest()[:12]
+    return written[: _LONGEST - 13].decode(errors="ignore") + f"~{digits}"
 
 
 def dataset_root(dataset: str) -> Path:

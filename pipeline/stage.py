@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
 from pipeline import cli, console, graph, paths
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.lock import locked
-from pipeline.names import file_name
+from pipeline.paths import file_name
 
 if TYPE_CHECKING:
     from pipeline.params.config import Params

@@ -16,8 +16,7 @@ import typer
 from pipeline import console, paths
 from pipeline.cli import Dataset, Quiet, Verbose, run, set_output
 from pipeline.errors import PipelineError
-from pipeline.names import file_name
-from pipeline.paths import below
+from pipeline.paths import below, file_name
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ import typer
 from pipeline import console, paths
 from pipeline.cli import Quiet, Verbose, run, set_output
 from pipeline.errors import PipelineError
-from pipeline.names import file_name
+from pipeline.paths import file_name
 
 if TYPE_CHECKING:
     from shards.quality import Truth

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline import paths, schema
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.names import file_name
+from pipeline.paths import file_name
 from pipeline.skeleton import H36M17, Layout, layout
 from shards.columns import LENGTH_BITS, NO_FRAME, UNKNOWN, cached, frame_places
 

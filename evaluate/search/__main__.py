@@ -11,7 +11,8 @@ import typer
 
 from pipeline import cli, console, paths
 from pipeline.errors import PipelineError
-from pipeline.names import DISTRACTOR, file_name
+from pipeline.names import DISTRACTOR
+from pipeline.paths import file_name
 from pipeline.stage import start
 
 # Another process may be adding to the same gallery: that takes it a second.

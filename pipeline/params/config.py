@@ -16,7 +16,6 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from pipeline import graph, paths
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.names import file_name
 from pipeline.params.knobs import (
     DatasetParams,
     EmbedParams,
@@ -34,6 +33,7 @@ from pipeline.params.knobs import (
     Stage2Params,
     WalkersParams,
 )
+from pipeline.paths import file_name
 
 PARAMS = Path("params.yaml")
 RECIPE = ("stage1", "stage2", "embed", "score", "overrides")

@@ -62,7 +62,7 @@ def test_people_of_different_bones_are_told_apart_in_both_directions(scored):
     assert "same person and camera ranked" in metrics["protocol"]
     assert set(metrics["baselines"]) == {"random", "untrained"}
     assert metrics["mAP"] > metrics["baselines"]["untrained"]["mAP"] + 0.05
-    table = read_features(["data/features/biwi.parquet"])
+    table = read_features([Path("data/features/biwi.parquet")])
     query = table.split == "query"
     feature = table.values["feature"]
     other = CosineDistances(feature[~query], feature[query])
@@ -84,4 +84,4 @@ def test_twenty_five_joints_go_the_same_way_and_the_split_is_noted(scored):
     assert state["skeleton.eigenvectors"].shape[0] == 25
     features = pq.read_table("data/features/ks20.parquet")
     assert set(features["trial"].to_pylist()) == {0}
-    assert np.isfinite(read_features(["data/features/ks20.parquet"]).values["feature"]).all()
+    assert np.isfinite(read_features([Path("data/features/ks20.parquet")]).values["feature"]).all()

@@ -10,12 +10,12 @@ from pipeline.errors import PipelineError
 from pipeline.names import (
     DISTRACTOR,
     JUNK,
-    file_name,
     natural,
     number_in,
     person_numbers,
     whole_number,
 )
+from pipeline.paths import file_name
 
 NUMBERS = st.integers(1, 9999)
 WORDS = st.text("abcxyz", min_size=1, max_size=4)

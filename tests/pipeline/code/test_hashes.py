@@ -175,7 +175,7 @@ def test_an_encoder_changes_the_runs_that_have_it(changes):
     having = {"stage1.walkers", "stage2.walkers", "embed.walkers"}
     assert changes("conf/encoder/conv_stem.yaml", "out_dim: 128", "out_dim: 64") == having
     # Its class too, which nothing but that file names.
-    assert changes("train/parts/image.py", more="\nCHANGED = 1\n") >= having
+    assert changes("train/encoders/image.py", more="\nCHANGED = 1\n") >= having
 
 
 def test_the_skeleton_encoder_that_the_stages_take_counts_and_no_other(changes):

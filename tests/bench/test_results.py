@@ -32,7 +32,8 @@ def test_a_cell_sets_knobs_as_dvc_wants_it(cell):
         *above, last = override.partition("=")[0].lstrip("+").split(".")
         section = file
         for key in above:
-            section = section[key]
+            # A plus sign makes what is above the key too.
+            section = section.get(key, {}) if override.startswith("+") else section[key]
         assert override.startswith("+") == (last not in section), override
 
 

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.parts.gather import gather
 from train.parts.precision import in_float32, unit
 from train.registry import MODELS
 
@@ -17,7 +16,7 @@ class ClusterMemory(nn.Module):
     moves the mean row twice, by each sample and then by their mean, after which the old row counts
     for nothing.
 
-    >>> from train.parts.memory import ClusterMemory
+    >>> from train.memories.cluster import ClusterMemory
     >>> memory = ClusterMemory(classes=3, dim=4)
     >>> memory.start(torch.eye(3, 4), torch.arange(3))
     >>> memory(torch.eye(3, 4), torch.arange(3)).item() < 1e-6
@@ -74,13 +73,13 @@ class ClusterMemory(nn.Module):
         """Move the rows of the identities in a batch; those of others stay as they are.
 
         The mean row moves to the mean of the identity's features, the hard row to the feature
-        that is least like the old mean row. All processes see the features of all.
+        that is least like the old mean row.
 
         Args:
-            features: `(B, D)`.
+            features: `(B, D)`, of all processes.
             labels: `(B,)`.
         """
-        features, labels = unit(gather(features.detach())).to(self.bank), gather(labels)
+        features = unit(features.detach()).to(self.bank)
         members = F.one_hot(labels, self.classes).to(features.dtype).T
         counts = members.sum(1, keepdim=True)
         means = members @ features / counts.clamp(min=1.0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from train.parts.memory import ClusterMemory
+from train.memories.cluster import ClusterMemory
 
 SETTINGS = [(0.2, 0.05), (0.1, 0.07)]
 

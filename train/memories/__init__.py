@@ -1,0 +1,1 @@
+"""What is remembered of the people trained on, to compare clips with."""

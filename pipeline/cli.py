@@ -29,7 +29,7 @@ Dataset = Annotated[
     typer.Option("--dataset", "-d", help="A dataset that stands under `datasets` in params.yaml."),
 ]
 Run = Annotated[
-    str, typer.Option("--run", "-r", help="A run that stands under `runs` in params.yaml.")
+    str, typer.Option("--run", "-r", help="A line of `runs` in params.yaml; under torchrun: -r.")
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -187,3 +187,18 @@ def test_each_epoch_prints_a_line(project, capsys):
     assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
     for word in ("loss ", "acc ", "lr ", "it/s", "eta "):
         assert word in lines[-1]
+
+
+def test_a_dry_run_fetches_no_weights(project, monkeypatch):
+    import timm
+
+    asked, create = [], timm.create_model
+
+    def note(*names, pretrained=False, **options):
+        asked.append(pretrained)
+        return create(*names, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", note)
+    line = "{train:tiny,encoder:resnet50,start:conf/encoder/resnet50.yaml,recipe:params.yaml}"
+    make("stage1", "tiny", f"pretraining.tiny={line}", dry_run=True)
+    assert asked == [False]

@@ -81,7 +81,11 @@ class Training:
     def plan(self) -> None:
         """Print what would be done; what could not be built is refused here already."""
         dataset = build_dataset(self.config)
-        model = MODELS.build(json.loads(json.dumps(self.config["model"])))
+        described = json.loads(json.dumps(self.config["model"]))
+        if described.get("visual"):
+            # Its size is the same without weights, which a plan does not fetch.
+            described["visual"]["weights"] = None
+        model = MODELS.build(described)
         checkpoint = latest_checkpoint(self.work)
         epochs = self.config["train_cfg"]["max_epochs"]
         done = int(checkpoint.stem.removeprefix("epoch_")) if checkpoint else 0

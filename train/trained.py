@@ -170,8 +170,12 @@ def _describing(about: dict[str, Any], knobs: "EmbedParams", file: Path) -> dict
     trained = trained_descriptor(about)
     wanted = knobs.descriptor or trained
     config = about["model"] | {"neck": knobs.neck}
+    has_both = trained == "visual" and has_guide(config)
+    if wanted == "both" and not has_both:
+        # Runs of a recipe share the knob; one that has one encoder is described by that.
+        wanted = trained
     if wanted != trained:
-        if trained == "skeleton" or not has_guide(config):
+        if not has_both:
             raise PipelineError(
                 f"embed.descriptor is {wanted}, but {file} was trained without such an encoder. "
                 "Set embed.descriptor to null"

@@ -221,7 +221,7 @@ class EmbedParams(Section):
 
     frames: Literal["rrs", "dense"] = Field(description="frames of a tracklet that count")
     descriptor: Literal["visual", "skeleton", "both"] | None = Field(
-        description="both: frames and skeletons; null: as stage 2 trained"
+        description="both: frames and skeletons, of a run that has both; null: as trained"
     )
     neck: Literal["before", "after"] = Field(
         description="features before the batch norms of training's heads, or after"

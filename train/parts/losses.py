@@ -129,6 +129,66 @@ class PartTripletLoss(nn.Module):
 
 
 @MODELS.register_module()
+class VisibleTripletLoss(nn.Module):
+    """The hardest triplets of each part, among the clips that show it.
+
+    >>> from train.parts.losses import VisibleTripletLoss
+    >>> parts = torch.tensor([0.0, 0.0, 9.0, 9.0])[:, None, None].expand(4, 2, 1)
+    >>> is_visible = torch.ones(4, 2, dtype=torch.bool)
+    >>> VisibleTripletLoss()(parts, torch.tensor([0, 0, 1, 1]), is_visible).item()
+    0.0
+    """
+
+    def __init__(self, margin: float = 0.3) -> None:
+        """Take the margin, in units of the features."""
+        super().__init__()
+        self.margin = margin
+
+    @in_float32
+    def forward(self, parts: Tensor, labels: Tensor, is_visible: Tensor) -> Tensor:
+        """Return the mean over anchors that have a positive and a negative which show the part.
+
+        Args:
+            parts: `(B, P, C)`.
+            labels: `(B,)`.
+            is_visible: `(B, P)`.
+        """
+        distance = euclidean(parts.transpose(0, 1))
+        shown = is_visible.T[:, :, None] & is_visible.T[:, None]
+        is_same = labels[:, None] == labels
+        is_self = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        positive, negative = shown & is_same & ~is_self, shown & ~is_same
+        far = distance.masked_fill(~positive, 0.0).amax(2)
+        near = distance.masked_fill(~negative, torch.finfo(distance.dtype).max).amin(2)
+        counts = positive.any(2) & negative.any(2)
+        violation = (self.margin + far - near.where(counts, far.detach())).relu() * counts
+        return violation.sum() / counts.sum().clamp(min=1)
+
+
+@MODELS.register_module()
+class CentreLoss(nn.Module):
+    """Half the mean squared distance of features from a learnt centre of their identity.
+
+    Wen et al., ECCV 2016.
+
+    >>> from train.parts.losses import CentreLoss
+    >>> loss = CentreLoss(classes=2, dim=3)
+    >>> loss(loss.centres[[0, 1]], torch.tensor([0, 1])).item()
+    0.0
+    """
+
+    def __init__(self, classes: int, dim: int) -> None:
+        """Make a centre of `dim` channels for each of the identities."""
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(classes, dim))
+
+    @in_float32
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of features `(B, C)`."""
+        return 0.5 * (features - self.centres[labels]).square().sum(1).mean()
+
+
+@MODELS.register_module()
 class WeightedTripletLoss(nn.Module):
     """Far positives and near negatives count more, and there is no margin (AGW, arXiv 2001.04193).
 

@@ -104,3 +104,17 @@ def test_every_encoder_on_offer_gives_tokens_class_token_first(file):
     if "patch" in settings["name"]:
         patch = int(settings["name"].split("patch")[1][:2])
         assert tokens.shape[1] == 1 + (height // patch) * (width // patch)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "cells"),
+    [
+        (CnnEncoder("test_resnet", size=(64, 32), out_dim=16), (2, 1)),
+        (CnnEncoder("test_resnet", size=(100, 50), out_dim=16, output_stride=8), (13, 7)),
+        (VitEncoder("test_vit", size=(64, 32), out_dim=16), (4, 2)),
+    ],
+)
+def test_an_encoder_knows_the_rows_and_columns_of_its_cells(encoder, cells):
+    assert encoder.cells == cells
+    tokens, _ = encoder(torch.zeros(1, 3, *encoder.size))
+    assert tokens.shape[1] == 1 + cells[0] * cells[1]

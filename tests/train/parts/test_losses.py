@@ -6,9 +6,11 @@ from pytorch_metric_learning.losses import SupConLoss as LibrarySupCon
 from train.encoders.skeleton import SkeletonGraphTransformer
 from train.parts.losses import (
     BatchHardTripletLoss,
+    CentreLoss,
     LogitScale,
     PartTripletLoss,
     SupConLoss,
+    VisibleTripletLoss,
     WeightedTripletLoss,
     supcon,
 )
@@ -146,3 +148,32 @@ def test_equal_features_give_a_finite_gradient(loss):
     features_of = features if isinstance(loss, PartTripletLoss) else features[:, 0]
     loss(features_of, torch.tensor([0, 0, 1, 1])).backward()
     assert features.grad.isfinite().all()
+
+
+def test_triplets_of_parts_that_all_show_are_the_usual_ones():
+    parts, labels = torch.randn(12, 3, 8), torch.arange(12) // 3
+    expected = torch.stack([BatchHardTripletLoss()(parts[:, part], labels) for part in range(3)])
+    found = VisibleTripletLoss()(parts, labels, torch.ones(12, 3, dtype=torch.bool))
+    torch.testing.assert_close(found, expected.mean())
+
+
+def test_triplets_take_no_part_that_is_not_seen():
+    parts, labels = torch.randn(12, 3, 8, requires_grad=True), torch.arange(12) // 3
+    is_visible = torch.rand(12, 3) > 0.4
+    loss = VisibleTripletLoss(margin=5.0)(parts, labels, is_visible)
+    loss.backward()
+    assert parts.grad[~is_visible].eq(0).all()
+    spoilt = parts.detach().clone()
+    spoilt[~is_visible] = 100.0
+    torch.testing.assert_close(VisibleTripletLoss(margin=5.0)(spoilt, labels, is_visible), loss)
+    nothing = torch.zeros(12, 3, dtype=torch.bool)
+    assert VisibleTripletLoss()(parts, labels, nothing) == 0
+
+
+def test_a_centre_is_drawn_to_its_own_people():
+    loss = CentreLoss(classes=2, dim=3)
+    features, labels = torch.randn(4, 3), torch.tensor([0, 0, 0, 0])
+    loss(features, labels).backward()
+    expected = loss.centres[0] - features.mean(0)
+    torch.testing.assert_close(loss.centres.grad[0], expected)
+    assert loss.centres.grad[1].eq(0).all()

@@ -59,6 +59,16 @@ class LifterSpec(ModelSpec):
     input: LifterInput
 
 
+class DetectorSpec(_Part):
+    """What finds people in whole pictures: a model of torchvision by its name, and its weights.
+
+    `model: transformers` stands for what that package reads from the folder of the weights.
+    """
+
+    model: str
+    checkpoint: str
+
+
 class Spec(_Part):
     """All that one file of `conf/weights/` says."""
 
@@ -68,6 +78,7 @@ class Spec(_Part):
     files: tuple[File, ...] = ()
     estimator: EstimatorSpec | None = None
     lifter: LifterSpec | None = None
+    detector: DetectorSpec | None = None
 
     @property
     def file(self) -> Path:

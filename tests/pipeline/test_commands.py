@@ -9,6 +9,8 @@ from tests.conftest import ROOT
 
 COMMANDS = [
     "extract.walkers",
+    "extract.scene",
+    "extract.tracks",
     "extract.weights",
     "extract.index",
     "extract.pose2d",

@@ -185,3 +185,24 @@ def test_the_commands_of_the_page_about_runs_work(project, knobs):
     assert recipe_changed == {"stage2@plain", "embed@plain", "score@plain"}
     assert system_changed == {"stage2", "embed", "score"}
     assert "bones" in said["dvc metrics show"]
+
+
+@pytest.mark.slow
+def test_the_page_about_own_videos_leads_to_a_ranking(project, knobs):
+    """Word by word, on the rendered scene; whoever is searched for was not trained on."""
+    said = {line: shell(project, line) for line in to_run("docs/own_videos.md")}
+    dry, cut = (text for line, text in said.items() if " extract.tracks" in line)
+    assert "crops of" in dry
+    assert "2 cameras" in cut
+    ran = next(text for line, text in said.items() if line.startswith("dvc repro"))
+    made = {f"{stage}@mine" for stage in ("index", "pose2d", "pose3d", "shards")}
+    assert made <= stages_run(ran) <= made | {"weights@movenet_lightning"}
+    sheets = project / "work/inspect/mine"
+    assert {"street_1.png", "street_1.gif"} <= {file.name for file in sheets.iterdir()}
+    ranked, _, grown = (text for line, text in said.items() if " evaluate.search" in line)
+    assert re.search(r"^ +1 +(street|yard)_[1-4] ", ranked, re.MULTILINE), ranked
+    assert "anna" in grown
+    assert (project / "work/search/yard_1.png").is_file()
+    assert (project / "work/attention/street_1.png").is_file()
+    scores = json.loads((project / "work/try/mine/reports/walkers/scores.json").read_text())
+    assert scores["queries_scored"] == 4

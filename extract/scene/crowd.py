@@ -8,7 +8,7 @@ from extract.walkers.camera import Camera
 from extract.walkers.figure import figure
 from extract.walkers.gait import Walk, walk
 from extract.walkers.mesh import Mesh, Sketch, sketch
-from extract.walkers.person import stranger
+from extract.walkers.person import distractor
 from extract.walkers.street import thing
 
 FPS = 15.0
@@ -72,7 +72,7 @@ def pole(seed: int, number: int, camera: Camera) -> Sketch:
 
 
 def _walker(seed: int, number: int, camera: Camera, index: int, people: int, frames: int) -> Walker:
-    person = stranger(np.random.default_rng([seed, _PERSON, index]))
+    person = distractor(np.random.default_rng([seed, _PERSON, index]))
     rng = np.random.default_rng([seed, _PATH, number, index])
     along, across = _axes(camera)
     heading = camera.street + rng.choice([0, np.pi]) + rng.normal(0, 0.03)

@@ -46,7 +46,8 @@ RUN_BY = {
         ),
     },
     "docs/own_videos.md": {
-        "python -m evaluate": (_EXAMPLES, "test_commands_about_own_videos_work"),
+        start: (_REPRO, "test_the_page_about_own_videos_leads_to_a_ranking")
+        for start in ("python -m", "dvc repro")
     },
     "docs/runs.md": {
         start: (_REPRO, "test_the_commands_of_the_page_about_runs_work")

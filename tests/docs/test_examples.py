@@ -15,7 +15,7 @@ from pipeline import paths
 from pipeline.params.config import load, merge
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, blocks, to_run
-from tests.evaluate.search.test_search import PEOPLE, folder_of, video_of
+from tests.evaluate.search.test_search import PEOPLE
 from tests.fake_extraction import Extracted, write_shards_of
 from tests.stages import make
 
@@ -76,21 +76,21 @@ def test_commands_about_shards_work(walkers: Extracted, monkeypatch):
         run(line, monkeypatch)
 
 
-def test_commands_about_own_videos_work(walkers: Extracted, monkeypatch, capsys):
-    for stage in ("stage1", "stage2", "embed"):
-        make(stage, "walkers")
-    folder_of("0003C1T0001").rename("photos_of_one")
-    shutil.rmtree("photos")
-    Path("photos_of_one").rename("photos")
-    video_of(Path("photos"), (40, 20))
+def test_the_boxes_of_the_page_are_read(tmp_path):
+    from collections import Counter
+
+    from extract.tracks.read import FORMATS, read_boxes
+    from extract.tracks.video import Video
+
     (example,) = blocks("docs/own_videos.md", "csv")
-    boxes = Path("walk.csv").read_text().splitlines()
-    assert example.splitlines()[:2] == boxes[:2]
-    for line in to_run("docs/own_videos.md"):
-        run(line, monkeypatch)
-        out = capsys.readouterr().out
-        shown = "anna" if "mine.parquet" in line else "0003C1T0001"
-        assert shown in out
+    (tmp_path / "walk.csv").write_text(example)
+    boxes = read_boxes(tmp_path / "walk.csv", Video(tmp_path), Counter())
+    assert [(box.frame, box.track, *box[2:6]) for box in boxes] == [
+        (0, "anna", 40, 20, 32, 64),
+        (1, "anna", 42, 20, 32, 64),
+    ]
+    text = (ROOT / "docs/own_videos.md").read_text()
+    assert set(re.findall(r"\| `(\w+)` \| [01] \|", text)) == FORMATS.keys()
 
 
 def test_a_run_of_the_page_that_sees_skeletons_alone_is_compared_with_no_colours(

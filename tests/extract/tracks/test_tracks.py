@@ -17,7 +17,7 @@ import pytest
 from extract.datasets import folder as folder_format
 from extract.scene.film import Scene
 from extract.scene.write import write
-from extract.tracklets import Reading
+from extract.tracklets import ParserInput
 from extract.tracks.__main__ import main
 from pipeline import paths
 from pipeline.errors import PipelineError
@@ -92,7 +92,7 @@ def test_every_true_box_is_a_crop_of_what_it_is_around(place):
 
 def test_the_format_folder_reads_it(place):
     make(**BOTH, query="yard", shared_ids=True)
-    found = list(folder_format.read(Reading(place / "mine")))
+    found = list(folder_format.read(ParserInput(place / "mine")))
     assert {(one.split, one.camid) for one in found} == {("gallery", 0), ("query", 1)}
     assert {one.pid for one in found if one.split == "query"} == {1, 2, 3}
     assert {one.pid for one in found if one.split == "gallery"} <= {1, 2, 3}
@@ -160,6 +160,7 @@ runpy.run_module("extract.tracks", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_gives_the_same_bytes(place):
     make(**BOTH)
     whole = digests("mine")
@@ -228,7 +229,7 @@ def test_names_from_a_file_stay_below_the_folder(place):
         file = (place / "a/mine" / row["path"]).resolve()
         assert file.is_file()
         assert file.is_relative_to(place / "a/mine")
-    assert len(list(folder_format.read(Reading(place / "a/mine")))) == 3
+    assert len(list(folder_format.read(ParserInput(place / "a/mine")))) == 3
 
 
 def test_two_tracks_are_never_one_tracklet(place):

@@ -24,10 +24,11 @@ from train.run.setup import take_needs
 
 SYSTEMS = sorted(file.stem for file in (ROOT / "conf/model").glob("*.yaml"))
 # Files of conf/encoder/ that systems are built with here, other than the fine one.
-ENCODERS = {"skeleton": "none"}
+ENCODERS = {"skeleton": "none", "vslat": "clip_vit_l14_adapters"}
 PIDS, CLIPS, FRAMES = 3, 4, 4
 HEIGHT, WIDTH = 128, 64
 SMALL = {"channels": [8, 8, 16, 16], "stem_width": 4, "out_dim": 32}
+SMALL_VIT = {"name": "test_vit", "size": [HEIGHT, WIDTH], "out_dim": 32, "adapter_width": 8}
 
 
 def configured(system: str, **settings: Any) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def configured(system: str, **settings: Any) -> dict[str, Any]:
     model = config["model"]
     if "visual" in model and model["visual"]["type"].endswith("CnnEncoder"):
         model["visual"] |= SMALL
+    if "visual" in model and model["visual"]["type"].endswith("AdaptedVitEncoder"):
+        model["visual"] |= SMALL_VIT
     if "skeleton" in model:
         model["skeleton"] |= {"dim": 16, "layers": 1, "out_dim": SMALL["out_dim"]}
     model["classes"] = PIDS
@@ -148,8 +151,12 @@ def test_one_step_gives_every_parameter_a_gradient_or_it_is_frozen(system):
         else:
             assert parameter.grad is None, name
     before = [one.clone() for one in trained]
-    torch.optim.SGD(trained, lr=0.1).step()
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    optimizer.step()
     model.after_update()
+    # What starts from zero moves first, then what stands before it.
+    loss_of(model, clips(needs), labels_of()).backward()
+    optimizer.step()
     moved = sum(not torch.equal(a, b) for a, b in zip(before, trained, strict=True))
     assert moved > 0.5 * len(trained)
 

@@ -4,9 +4,13 @@ After VSLA-CLIP (ECCV 2024) and the VReID-XFD entries (arXiv 2604.04183), from t
 numbers. Unlike there, all that is added says nothing at the start.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import PipelineError
+from train.encoders.image import VitEncoder
 from train.parts.attention import Attention
 from train.parts.prototypes import QuickGELU
 from train.registry import MODELS
@@ -49,38 +53,41 @@ def _silent(width: int, dim: int) -> nn.Linear:
     return layer
 
 
-@MODELS.register_module()
-class AdaptedBlock(nn.Module):
-    """A block of a transformer with adapters beside its attention and its MLP, and prompts.
+class BlockAdapter(nn.Module):
+    """Adapters beside attention and MLP of a block of a transformer, which keeps its weights.
 
     `z = x + attention(norm1 x) + across(x)`, then `z + mlp(norm2 z) + within(z)`.
 
+    >>> import torch
     >>> from timm.models.vision_transformer import Block
-    >>> from train.encoders.adapters import AdaptedBlock
+    >>> from train.encoders.adapters import BlockAdapter
     >>> block, tokens = Block(32, 4).eval(), torch.randn(2, 3, 9, 32)
-    >>> AdaptedBlock(block, width=16, heads=2)(tokens).allclose(block(tokens.flatten(0, 1))
-    ...     .unflatten(0, (2, 3)), atol=1e-6)
+    >>> plain = block(tokens.flatten(0, 1)).unflatten(0, (2, 3))
+    >>> BlockAdapter(32, width=16, heads=2)(block, tokens).allclose(plain, atol=1e-6)
     True
     """
 
-    def __init__(self, block: nn.Module, width: int = 256, heads: int = 4) -> None:
-        """Put adapters of `width` channels into a block of timm, `heads` heads along time."""
+    def __init__(self, dim: int, width: int = 256, heads: int = 4) -> None:
+        """Make adapters of `width` channels for `dim`, with `heads` heads along time."""
         super().__init__()
-        self.block = block
-        dim = block.norm1.normalized_shape[0]
         self.within, self.across = WithinFrame(dim, width), AcrossFrames(dim, width, heads)
 
     def forward(
-        self, tokens: Tensor, prompts: Tensor | None = None, frame_mask: Tensor | None = None
+        self,
+        block: nn.Module,
+        tokens: Tensor,
+        prompts: Tensor | None = None,
+        frame_mask: Tensor | None = None,
     ) -> Tensor:
         """Return the tokens `(B, T, L, C)` of the next block.
 
         Args:
+            block: A block of timm's vision transformer.
             tokens: `(B, T, L, C)`.
             prompts: `(B, N, C)` of each clip, which its frames attend to, and which then go.
             frame_mask: `(B, T)`, True where the frame is good.
         """
-        block, batch, places = self.block, tokens.shape[:2], tokens.shape[2]
+        batch, places = tokens.shape[:2], tokens.shape[2]
         flat = tokens.flatten(0, 1)
         normed = block.norm1(flat)
         if prompts is not None:
@@ -91,7 +98,6 @@ class AdaptedBlock(nn.Module):
         return (flat + mlp + self.within(flat)).unflatten(0, batch)
 
 
-@MODELS.register_module()
 class ViewPrompts(nn.Module):
     """Prompts for the first blocks, told by how a clip was taken.
 
@@ -133,3 +139,84 @@ class ViewPrompts(nn.Module):
             return None
         shape = (-1, self.depth, self.length, self.dim)
         return sum(table(views[name]).view(shape)[:, block] for name, table in self.tables.items())
+
+
+@MODELS.register_module()
+class AdaptedVitEncoder(VitEncoder):
+    """A pretrained vision transformer, kept as it is but for its last blocks, with adapters.
+
+    >>> import torch
+    >>> from train.encoders.adapters import AdaptedVitEncoder
+    >>> encoder = AdaptedVitEncoder("test_vit", size=(64, 32), out_dim=16, heads=2)
+    >>> encoder.clip_tokens(torch.zeros(2, 3, 3, 64, 32), {})[0].shape
+    torch.Size([2, 3, 9, 64])
+    """
+
+    def __init__(
+        self,
+        name: str = "vit_large_patch14_clip_quickgelu_224",
+        size: tuple[int, int] = (252, 126),
+        out_dim: int = 768,
+        adapter_width: int = 256,
+        heads: int = 4,
+        views: dict[str, int] | None = None,
+        depth: int = 9,
+        length: int = 4,
+        train_blocks: int = 2,
+        **arch: Any,
+    ) -> None:
+        """Build the transformer and what is added to it.
+
+        Args:
+            name: timm's name of the architecture.
+            size: Height and width of a frame.
+            out_dim: Channels of a projected token.
+            adapter_width: Channels of the adapters.
+            heads: Heads of the adapters along time.
+            views: Name of each view that has prompts, and how many values it has.
+            depth: Blocks that have prompts.
+            length: Prompts of a block.
+            train_blocks: So many of the last blocks are trained; the others are frozen.
+            arch: As for `VitEncoder`.
+
+        Raises:
+            PipelineError: If the transformer has no class token, or turns its queries.
+        """
+        super().__init__(name, size, out_dim, **arch)
+        if not self.vit.num_prefix_tokens or getattr(self.vit, "rope", None) is not None:
+            raise PipelineError(
+                f"adapters need a transformer with a class token and learnt positions, {name} has "
+                "not. Take one of CLIP or DINOv2"
+            )
+        dim, blocks = self.vit.embed_dim, self.vit.blocks
+        self.adapters = nn.ModuleList(BlockAdapter(dim, adapter_width, heads) for _ in blocks)
+        self.prompts = ViewPrompts(dim, views, min(depth, len(blocks)), length) if views else None
+        self.vit.requires_grad_(False)
+        self.vit.norm.requires_grad_(True)
+        for block in blocks[len(blocks) - train_blocks :]:
+            block.requires_grad_(True)
+
+    def clip_tokens(
+        self,
+        frames: Tensor,
+        views: dict[str, Tensor],
+        camids: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return tokens and projected tokens `(B, T, 1 + N, C)`, and the last block's input.
+
+        Args:
+            frames: `(B, T, 3, H, W)`, normalised.
+            views: `(B,)` of each view that has prompts, 0 where unknown.
+            camids: `(B,)`, for encoders that embed them.
+            frame_mask: `(B, T)`, True where the frame is good.
+        """
+        batch = frames.shape[:2]
+        if camids is not None:
+            camids = camids.repeat_interleave(batch[1])
+        x = before = self.embed(frames.flatten(0, 1), camids)[0].unflatten(0, batch)
+        for index, (block, adapter) in enumerate(zip(self.vit.blocks, self.adapters, strict=True)):
+            prompts = self.prompts(views, index) if self.prompts is not None else None
+            before, x = x, adapter(block, x, prompts, frame_mask)
+        tokens = self.vit.norm(x)
+        return tokens, self.proj(tokens), before

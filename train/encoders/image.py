@@ -130,13 +130,7 @@ class VitEncoder(VisualEncoder):
     def tokens(self, frames: Tensor, camids: Tensor | None) -> Tensor:
         """Return the tokens after the final norm."""
         vit = self.vit
-        x, rope = vit._pos_embed(vit.patch_embed(frames)), {}
-        if isinstance(x, tuple):
-            # DINOv3 has no positions to add; its blocks turn queries and keys instead.
-            x, rope["rope"] = x
-        if self.cameras is not None and camids is not None:
-            x = torch.cat([x[:, :1] + self._camera(camids)[:, None], x[:, 1:]], dim=1)
-        x = vit.norm_pre(x)
+        x, rope = self.embed(frames, camids)
         for block in vit.blocks:
             if self.is_checkpointing and self.training:
                 x = checkpoint(block, x, use_reentrant=False, **rope)
@@ -151,6 +145,19 @@ class VitEncoder(VisualEncoder):
             pooled = vit.attn_pool(x) if vit.attn_pool is not None else x.mean(1)
             first = pooled[:, None]
         return torch.cat([first, patches], dim=1)
+
+    def embed(
+        self, frames: Tensor, camids: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the tokens before the first block, and what blocks are told beside them."""
+        vit = self.vit
+        x, rope = vit._pos_embed(vit.patch_embed(frames)), {}
+        if isinstance(x, tuple):
+            # DINOv3 has no positions to add; its blocks turn queries and keys instead.
+            x, rope["rope"] = x
+        if self.cameras is not None and camids is not None:
+            x = torch.cat([x[:, :1] + self._camera(camids)[:, None], x[:, 1:]], dim=1)
+        return vit.norm_pre(x), rope
 
     def _camera(self, camids: Tensor) -> Tensor:
         is_known = (camids >= 0) & (camids < self.cameras.num_embeddings)

@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.memories.passes import over_clips
+from train.memories.identity import IdentityMemory, remember
 from train.models.base import Head, Neck, ReidModel, identity_terms
 from train.parts.batch import Inputs, masked_mean
 from train.parts.gather import gather
-from train.parts.losses import BatchHardTripletLoss, LogitScale
+from train.parts.losses import BatchHardTripletLoss
 from train.parts.mixers import MessageMixer
-from train.parts.precision import unit
-from train.parts.prototypes import PrototypeUpdater, prototype_logits
 from train.registry import MODELS
 
 
@@ -27,6 +24,7 @@ class TfClipModel(ReidModel):
     frames, messages that know their place in time, a memory made with the cameras it is compared
     with.
 
+    >>> import torch
     >>> from train.models.tf_clip import TfClipModel
     >>> cnn = "train.encoders.image.CnnEncoder"
     >>> model = TfClipModel(dict(type=cnn, name="test_resnet", size=(64, 32), out_dim=16), 5)
@@ -74,7 +72,6 @@ class TfClipModel(ReidModel):
         """
         super().__init__(visual, None, "visual", data_preprocessor, neck, weights, without)
         self.label_smoothing, self.gradient_scale = label_smoothing, gradient_scale
-        self.classes = classes
         width, dim = self.visual.width, self.visual.out_dim
         self.mixer = self.updater = None
         sizes = {"visual": width, "projected": dim}
@@ -83,23 +80,15 @@ class TfClipModel(ReidModel):
             sizes |= {"temporal": width, "frame": width}
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in sizes.items()})
         self.triplet = BatchHardTripletLoss(margin)
-        self.has_memory = "memory" not in self.without
-        if self.has_memory:
-            self.scale = LogitScale(temperature)
-            self.register_buffer("memory", torch.zeros(classes, dim))
-            if "updater" not in self.without:
-                self.updater = PrototypeUpdater(**{"dim": dim} | (updater or {}))
+        self.memory = None
+        if "memory" not in self.without:
+            has_updater = "updater" not in self.without
+            self.memory = IdentityMemory(classes, dim, temperature, updater, has_updater)
 
     def refresh(self, dataset: Any) -> None:
         """Remember the mean projected feature of each training identity."""
-        if self.has_memory:
-            features, labels = over_clips(self, dataset, self._projected)
-            members = F.one_hot(labels, self.classes).to(features.dtype).T
-            self.memory.copy_(unit(members @ unit(features)))
-
-    def _projected(self, inputs: Inputs) -> Tensor:
-        _, projected = self.frame_tokens(inputs)
-        return masked_mean(projected[:, :, 0], inputs.get("frame_mask"))
+        if self.memory is not None:
+            remember(self.memory, self, dataset)
 
     def features(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the visual, projected and temporal feature of each clip."""
@@ -129,8 +118,9 @@ class TfClipModel(ReidModel):
         tokens, projected = self.frame_tokens(inputs)
         features, frames = self._features(tokens, projected, inputs.get("frame_mask"))
         terms = {}
-        if self.has_memory:
-            logits = self._memory_logits(features["projected"], projected, inputs)
+        if self.memory is not None:
+            seen = masked_mean(projected, inputs.get("frame_mask"))
+            logits = self.memory(features["projected"], seen)
             terms["memory"] = self._cross_entropy(logits, labels)
         labels = gather(labels)
         features = {name: gather(feature) for name, feature in features.items()}
@@ -144,13 +134,6 @@ class TfClipModel(ReidModel):
                 frame_logits, labels.repeat_interleave(frames.shape[1])
             )
         return terms | {"accuracy": (logits["visual"].argmax(1) == labels).float().mean()}
-
-    def _memory_logits(self, feature: Tensor, projected: Tensor, inputs: Inputs) -> Tensor:
-        memory = self.memory[None]
-        if self.updater is not None:
-            tokens = masked_mean(projected, inputs.get("frame_mask"))
-            memory = memory + self.updater(memory, tokens)
-        return self.scale() * prototype_logits(feature, memory.expand(len(feature), -1, -1))
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)

@@ -112,9 +112,9 @@ ADAPTED_BLOCK = (
     Rule(r"ln_(\d)\.(\w+)", r"block.norm\1.\2"),
     Rule(r"mlp\.c_fc\.(\w+)", r"block.mlp.fc1.\1"),
     Rule(r"mlp\.c_proj\.(\w+)", r"block.mlp.fc2.\1"),
-    Rule(r"dat\.(\w+\.\w+)", r"within.\1"),
-    *_attention(r"dat_cross\.temporal_block\.temporal_attn", "across.time"),
-    Rule(r"dat_cross\.(\w+\.\w+)", r"across.\1"),
+    Rule(r"dat\.(\w+\.\w+)", r"adapter.within.\1"),
+    *_attention(r"dat_cross\.temporal_block\.temporal_attn", "adapter.across.time"),
+    Rule(r"dat_cross\.(\w+\.\w+)", r"adapter.across.\1"),
 )
 # A convolution of width one over scalars is a linear map of each.
 EXCHANGE = tuple(

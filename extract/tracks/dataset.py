@@ -15,7 +15,8 @@ from extract.tracks.video import Looks, Video
 from pipeline import console, paths
 from pipeline.code.fingerprint import fingerprint, is_done, note_done
 from pipeline.errors import PipelineError
-from pipeline.names import file_name, natural, person_numbers
+from pipeline.names import natural, person_numbers
+from pipeline.paths import file_name
 
 # Part of the fingerprint of unfinished work: raise it when the same input gives other crops.
 VERSION = 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline import images
 from pipeline.errors import PipelineError
-from pipeline.names import file_name
+from pipeline.paths import file_name
 
 _FPS = 30.0
 

@@ -4,8 +4,8 @@ Run it:   python -m extract.street --from DIR
 
 DIR holds PETS 2009 S2.L1, view 1, and its boxes in the text format of MOTChallenge: `vtest.avi` and
 `vtest_gt.txt`, or `img1/*.jpg` and `gt/gt.txt`, as MOT15 has them. The crops are test data alone: a
-track is one visit of a person, and a visit counts as a camera. Four pieces of it are in the gallery,
-the first and the third also search. Tracks of people who do not come back are distractors.
+track is one visit of a person, and a visit counts as a camera. Four pieces of it are in the
+gallery, the first and the third also search. Tracks of people who do not come back are distractors.
 """
 
 import csv

@@ -125,16 +125,20 @@ def _validation(stage: Stage, data: dict[str, Any], needs_at_test: list[str]) ->
 
 
 def _learn(stage: Stage, config: dict[str, Any]) -> Any:
-    """Return what asks the held-out people how much skeletons should count beside frames."""
+    """Return what asks the held-out people how much skeletons count, how near strangers come."""
 
     def ask(model: Any) -> dict[str, Any]:
         from train.registry import DATASETS
         from train.run.calibration import skeleton_weights
+        from train.run.strangers import strangers
 
-        if model.skeleton is None or model.visual is None:
-            return {}
         people = DATASETS.build(dict(config["val_dataloader"]["dataset"]))
-        return {"skeleton_weight": skeleton_weights(model, people, stage.params.runtime.workers)}
+        workers = stage.params.runtime.workers
+        if model.skeleton is None or model.visual is None:
+            return {"strangers": strangers(model, people, workers)}
+        weights = skeleton_weights(model, people, workers)
+        found = strangers(model, people, workers, weights)
+        return {"skeleton_weight": weights, "strangers": found}
 
     return ask
 

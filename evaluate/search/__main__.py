@@ -58,26 +58,27 @@ def main(
 
     from evaluate.ranked import Album
     from evaluate.search.gallery import Entry, Gallery
-    from evaluate.search.run import entry_of, model_of, show
+    from evaluate.search.run import entry_of, model_of, show, strangers_of
     from pipeline.lock import locked
 
     entry = entry_of(stage, query, boxes, Entry(name, pid, camid))
     picture = out or paths.WORK / "search" / f"{file_name(entry.name)}.png"
+    noted = strangers_of(stage)
     if gallery is None:
-        show(Gallery.of_run(stage), entry, top, picture)
+        show(Gallery.of_run(stage), entry, top, picture, noted)
         return
     # In another gallery it is known by the name it is given here.
     entry = replace(entry, own="")
     model, album = model_of(stage), Album.of_stage(stage)
     if not add:
-        show(Gallery.read(gallery, model, album), entry, top, picture)
+        show(Gallery.read(gallery, model, album), entry, top, picture, noted)
         return
     # Beside the gallery itself: two projects may share it, or links to it.
     gallery = gallery.resolve()
     with locked(gallery, gallery.with_name(f".{gallery.name}.lock"), PATIENCE_S):
         known = Gallery.read(gallery, model, album)
         grown = known.add(entry)
-        show(known, entry, top, picture)
+        show(known, entry, top, picture, noted)
         grown.write(gallery)
     console.say(f"added    {entry.name} to {gallery}, {len(grown)} tracklets")
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from evaluate.search.gallery import Entry, Gallery
 from pipeline import console, paths
@@ -42,10 +43,32 @@ def entry_of(stage: Stage, query: str, boxes: Path | None, entry: Entry) -> Entr
     return replace(entry, name=name, feature=feature, frame=frame)
 
 
-def show(known: Gallery, query: Entry, top: int, picture: Path) -> None:
-    """Print the ranking and write its picture."""
+def strangers_of(stage: Stage) -> dict[str, Any] | None:
+    """Return what the run's model noted of how near strangers come, as it is asked to describe now.
+
+    None where it noted nothing: nobody was held out of its training.
+    """
+    from train.trained import trained_descriptor
+    from train.weights.checkpoint import published
+
+    file, knobs = stage.read(paths.stage2_file(stage.key)), stage.params.embed
+    about = published(file) if file.exists() else None
+    if not about or "strangers" not in about:
+        return None
+    descriptor = knobs.descriptor or about["model"].get("descriptor") or trained_descriptor(about)
+    own = about.get("skeleton_weight", {}).get(knobs.neck)
+    if descriptor == "both" and knobs.skeleton_weight not in (None, own):
+        return None
+    return about["strangers"][knobs.neck].get(descriptor)
+
+
+def show(
+    known: Gallery, query: Entry, top: int, picture: Path, noted: dict[str, Any] | None = None
+) -> None:
+    """Print the ranking, with how rarely a stranger comes as near if noted; write its picture."""
     from evaluate.ranked import search_picture
     from shards.draw import png
+    from train.run.strangers import in_words
 
     nearest = known.nearest(query, top)
     if not nearest:
@@ -53,17 +76,27 @@ def show(known: Gallery, query: Entry, top: int, picture: Path) -> None:
         return
     entries = [known.entry(row) for row, _ in nearest]
     rows = [
-        (rank, entry.name, entry.pid or "-", entry.camid, f"{distance:.3f}")
+        (
+            rank,
+            entry.name,
+            entry.pid or "-",
+            entry.camid,
+            f"{distance:.3f}",
+            in_words(distance, noted) if noted else "not known",
+        )
         for rank, (entry, (_, distance)) in enumerate(zip(entries, nearest, strict=True), start=1)
     ]
     console.table(
         f"Nearest of {len(known)} to {query.name}",
-        ("rank", "tracklet", "person", "camera", "distance"),
+        ("rank", "tracklet", "person", "camera", "distance", "strangers as near"),
         rows,
     )
+    if not noted:
+        console.say("how rarely strangers come as near, a model knows that held some people out:")
+        console.say("stage2.held_out=12 (docs/own_videos.md)")
     captions = [
         [f"{rank}  {distance}", name, f"person {pid}, cam {camid}"]
-        for rank, name, pid, camid, distance in rows
+        for rank, name, pid, camid, distance, _ in rows
     ]
     frames = [(query.frame, ["query", query.name])]
     frames += [(entry.frame, text) for entry, text in zip(entries, captions, strict=True)]

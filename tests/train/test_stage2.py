@@ -146,6 +146,11 @@ def test_held_out_identities_choose_the_epoch_and_say_how_much_skeletons_count(h
     assert len(scores) == 4
     assert about["epoch"] == scores.index(max(scores)) + 1
     assert set(about["skeleton_weight"]) == {"before", "after"}
+    # Two people are one pair: a stranger is as likely to come nearer as not.
+    assert about["strangers"].keys() == {"before", "after"}
+    for noted in about["strangers"].values():
+        assert noted.keys() == {"visual", "skeleton", "both"}
+        assert all(one["shares"] == [0.5] for one in noted.values())
 
 
 def test_held_out_identities_are_strangers_to_every_run(held_out):

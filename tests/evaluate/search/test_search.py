@@ -1,6 +1,7 @@
 """Searching ranks a gallery exactly, by whatever shows a person."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -16,17 +17,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save_file
 
 from evaluate.describe import Embedder
 from evaluate.search import __main__ as search
 from evaluate.search.gallery import Entry, Gallery
 from evaluate.search.query import from_folder, from_video
+from evaluate.search.run import strangers_of
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage, start
 from tests.conftest import ROOT
 from tests.fake_extraction import Extracted, write_shards_of
 from tests.models import publish
 from tests.stages import make
+from train.weights.checkpoint import load
 
 PEOPLE = [
     (f"{pid:04}C{camera + 1}T0001", pid, camera, "query" if camera == 0 else "gallery", 11)
@@ -107,7 +111,26 @@ def test_a_tracklet_is_shown_with_its_ranking(stage: Stage, capsys):
     out = capsys.readouterr().out
     assert "0001C1T0001" in out
     assert len([line for line in out.splitlines() if "T0001" in line and "0." in line]) == 3
+    assert "stage2.held_out=12" in out
     assert cv2.imread("work/search/0001C1T0001.png") is not None
+
+
+def test_each_row_says_how_rarely_strangers_come_as_near(stage: Stage, capsys):
+    file = Path("models/fake/stage2.safetensors")
+    state, metadata = load(file)
+    known = Gallery.of_run(stage)
+    (_, first), (_, second), (_, third) = known.nearest(known.find("0001C1T0001"), 3)
+    distances = [(second + third) / 2, second, (first + second) / 2]
+    noted = {"shares": [0.5, 0.02, 0.01], "distances": distances}
+    metadata["about"]["strangers"] = {"before": {}, "after": {"visual": noted}}
+    save_file(state, file, {key: json.dumps(value) for key, value in metadata.items()})
+    search.main("fake", "0001C1T0001", top=3)
+    out = capsys.readouterr().out
+    for words in ("less than 1 in 100", "1 in 50", "more than 1 in 2"):
+        assert out.count(words) == 1
+    assert "stage2.held_out" not in out
+    # What was noted behind the necks says nothing of features before them.
+    assert strangers_of(start("search", "fake", ["embed.neck=before"])) is None
 
 
 def test_a_renamed_tracklet_does_not_find_itself(stage: Stage, capsys):

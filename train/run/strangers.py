@@ -1,0 +1,100 @@
+"""How near strangers come: asked of people whom training never saw.
+
+Training people lie further apart than others ever will, so they say nothing about it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.distances import normalised
+from train.describe import describe, tracklet_features
+
+if TYPE_CHECKING:
+    import torch
+
+    from train.data.clips import TestDataset
+
+# Shares of pairs of strangers whose distance is noted, from most to one in a thousand.
+_SHARES = np.geomspace(0.5, 0.001, 28)
+
+
+def strangers(
+    model: "torch.nn.Module",
+    people: "TestDataset",
+    workers: int,
+    skeleton_weight: dict[str, float] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return how near strangers come, by the neck and by what describes them.
+
+    Args:
+        model: It is left as it was.
+        people: Tracklets of the held-out identities.
+        workers: Processes that load them.
+        skeleton_weight: Of skeletons beside frames where both describe, by the neck.
+    """
+    kept = {key: getattr(model, key, None) for key in ("descriptor", "neck", "skeleton_weight")}
+    pids = people.table["pid"].to_numpy()
+    kinds = [kind for kind in ("visual", "skeleton") if getattr(model, kind) is not None]
+    model.eval()
+    found: dict[str, dict[str, Any]] = {"before": {}, "after": {}}
+    for model.neck in found:
+        if skeleton_weight:
+            model.skeleton_weight = skeleton_weight[model.neck]
+        for model.descriptor in (*kinds, "both") if skeleton_weight else kinds:
+            features = tracklet_features(people, describe(model), workers)
+            found[model.neck][model.descriptor] = nearness(features, pids)
+    for key, value in kept.items():
+        if value is not None:
+            setattr(model, key, value)
+    return found
+
+
+def nearness(features: np.ndarray, pids: np.ndarray) -> dict[str, Any]:
+    """Return below which distance which share of the pairs of strangers lies.
+
+    Args:
+        features: `(N, C)` of tracklets of at least two persons.
+        pids: Whose they are, `(N,)`.
+
+    Returns:
+        `shares`, falling, and the `distances` that belong to them. Of `P` pairs of persons a share
+        `s` counts as `(s P + 1) / (P + 1)`: a next stranger is one more of them, and few people
+        would promise too much (conformal prediction; Vovk et al., 2005). So twelve say nothing
+        rarer than 1 in 67.
+    """
+    unit = normalised(features)
+    first, second = np.triu_indices(len(pids), 1)
+    apart = pids[first] != pids[second]
+    distance = 1 - np.sum(unit[first[apart]] * unit[second[apart]], axis=1)
+    persons = len(np.unique(pids))
+    pairs = persons * (persons - 1) / 2
+    shares = np.append(_SHARES[_SHARES * pairs > 1], 0.0)
+    found, counted = np.quantile(distance, shares), (shares * pairs + 1) / (pairs + 1)
+    return {"shares": counted.round(6).tolist(), "distances": found.round(6).tolist()}
+
+
+def share_within(distance: float, noted: dict[str, Any]) -> float:
+    """Return which share of strangers comes as near as a distance, between what was noted.
+
+    It is the largest or the smallest share that was noted where the distance lies beyond.
+
+    >>> noted = {"shares": [0.5, 0.04, 0.01], "distances": [0.8, 0.4, 0.2]}
+    >>> round(share_within(0.3, noted), 6), round(share_within(0.9, noted), 6)
+    (0.02, 0.5)
+    """
+    shares, distances = (np.array(noted[key][::-1]) for key in ("shares", "distances"))
+    return float(np.exp(np.interp(distance, distances, np.log(shares))))
+
+
+def in_words(distance: float, noted: dict[str, Any]) -> str:
+    """Say which share of strangers comes as near as a distance.
+
+    >>> noted = {"shares": [0.5, 0.02, 0.01], "distances": [0.8, 0.4, 0.3]}
+    >>> [in_words(distance, noted) for distance in (0.9, 0.4, 0.1)]
+    ['more than 1 in 2', '1 in 50', 'less than 1 in 100']
+    """
+    said = f"1 in {1 / share_within(distance, noted):.0f}"
+    if distance > noted["distances"][0]:
+        return f"more than {said}"
+    return f"less than {said}" if distance < noted["distances"][-1] else said

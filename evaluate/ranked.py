@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import images, paths
+from pipeline import console, images, paths
 from pipeline.schema import Status
 from shards import draw
 from shards.read import Shards
@@ -91,7 +91,7 @@ class Album:
             colour = JUNK if one.is_junk else MATCH if one.is_match else WRONG
             word = "left out" if one.is_junk else "match" if one.is_match else "other"
             place = "-" if one.is_junk else f"{rank}"
-            cells.append(self._cell(one, colour, f"{place}  {word}", f"{one.distance:.3f}"))
+            cells.append(self._cell(one, colour, f"{place}  {word}", console.fixed(one.distance)))
         return draw.tiled([cells], gap=6)
 
     def _cell(self, one: Ranked, colour: draw.Colour, above: str, below: str) -> np.ndarray:

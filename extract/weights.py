@@ -39,6 +39,7 @@ def main(
         return
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
+        paths.sweep(folder)
         if spec.source == "fit":
             _fit(spec, folder)
         else:

@@ -65,14 +65,14 @@ class Meter:
         self._fields |= fields
         shown = "  ".join(f"{name} {value}" for name, value in self._fields.items())
         if self._bar:
-            rate = f"{self.rate:.1f} {self.unit}/s"
+            rate = speed(self.rate, self.unit)
             self._bar.update(self._task, completed=self.done, rate=rate, fields=shown)
         elif time.monotonic() - self._beat >= HEARTBEAT_S:
             self._beat = time.monotonic()
             eta_s = (self.total - self.done) / max(self.rate, 1e-9)
             say(
                 f"{self.label}: {self.done}/{self.total} {self.unit}, "
-                f"{self.rate:.1f} {self.unit}/s, eta {duration(eta_s)}  {shown}".rstrip()
+                f"{speed(self.rate, self.unit)}, eta {duration(eta_s)}  {shown}".rstrip()
             )
 
 
@@ -101,6 +101,44 @@ def progress(total: int, unit: str, label: str, done: int = 0) -> Generator[Mete
     )
     with Progress(*columns, console=_err) as bar:
         yield Meter(total, unit, label, bar, done)
+
+
+def speed(per_s: float, units: str) -> str:
+    """Write how fast something goes, the other way round where it is slow.
+
+    >>> speed(12.34, "frames"), speed(0.04, "frames"), speed(0.5, "it")
+    ('12.3 frames/s', '25.0 s/frame', '2.0 s/it')
+    """
+    if per_s >= 1 or per_s <= 0:
+        return f"{per_s:.1f} {units}/s"
+    return f"{1 / per_s:.1f} s/{units.removesuffix('s')}"
+
+
+def fixed(number: float, digits: int = 3) -> str:
+    """Write a number with so many digits behind the point, and never a minus before zero.
+
+    >>> fixed(-0.0001), fixed(-0.5), fixed(0.12345)
+    ('0.000', '-0.500', '0.123')
+    """
+    # Adding 0 makes 0 of -0.
+    return f"{round(number, digits) + 0.0:.{digits}f}"
+
+
+def folded(parts: Iterable[str], width: int = 80) -> str:
+    """Join parts by two spaces; those that no longer fit stand in lines of their own, indented.
+
+    >>> print(folded(["epoch 1/20", "loss 0.5", "acc 0.9"], width=24))
+    epoch 1/20  loss 0.5
+        acc 0.9
+    """
+    lines: list[str] = []
+    for part in parts:
+        longer = f"{lines[-1]}  {part}" if lines else part
+        if lines and len(longer) > width:
+            lines.append(f"    {part}")
+        else:
+            lines[-1:] = [longer]
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

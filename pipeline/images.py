@@ -14,6 +14,8 @@ from pipeline.schema import Status
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _JPEG, _PNG, _JPEG_END, _PNG_END = b"\xff\xd8", b"\x89PNG", b"\xff\xd9", b"IEND"
 _START_OF_SCAN = 0xDA
+# Of 255 levels.
+_BLANK_STD = 2.0
 # OpenCV names reduced decoding after grey or BGR pictures; the size is a bit of its own.
 _REDUCED = {
     1: 0,
@@ -75,6 +77,14 @@ def decode(data: bytes, shrink: int = 1, into: np.ndarray | None = None) -> np.n
     if image is None:
         raise PipelineError(f"a frame of {len(data)} bytes does not decode as an image")
     return image
+
+
+def is_blank(image: np.ndarray) -> bool:
+    """Return whether nothing is to be seen in a frame: one colour, but for the noise of a JPEG.
+
+    Pose models find joints in it all the same, with scores of a poor frame, not of none.
+    """
+    return bool(cv2.meanStdDev(image)[1].max() < _BLANK_STD)
 
 
 def is_readable(data: bytes) -> bool:

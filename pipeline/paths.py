@@ -16,7 +16,7 @@ WORK = Path("work")
 _NOT_IN_FILE_NAMES = re.compile(r"[/\\%\x00-\x1f\x7f]|^\.")
 # Room for a suffix, and for what is put round a name while a file is written.
 _LONGEST = 200
-_TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")
+_TEMPORARY = re.compile(r"\..+\.([0-9]+)\.tmp")
 
 
 def file_name(text: str) -> str:
@@ -190,6 +190,18 @@ def write_atomic(path: Path) -> Generator[Path]:
         _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(output: Path) -> None:
+    """Remove what killed runs left half written in an output's folder.
+
+    Where that is no output by itself, others may be writing into it just now: those that live keep
+    their files.
+    """
+    for file in (output if output.is_dir() else output.parent).glob(".*.tmp"):
+        found = _TEMPORARY.fullmatch(file.name)
+        if found and not Path("/proc", found[1]).exists():
+            file.unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:

@@ -187,6 +187,8 @@ def carry_out(stage: Stage, run: Run) -> None:
     # Of several processes that train together, the first stands for all.
     is_first = int(os.environ.get("RANK", 0)) == 0
     with locked(run.output) if is_first else nullcontext():
+        if is_first:
+            paths.sweep(run.output)
         amount = run.make()
     if not is_first:
         return

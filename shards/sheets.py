@@ -165,6 +165,9 @@ def quality_png(shards: Shards) -> bytes:
     cameras.bar([str(c) for c in bad], [100 * share for share in bad.values()], color="#b5504a")
     top = max(1.0, *(110 * share for share in bad.values()))
     cameras.set(title="Bad frames", xlabel="camera", ylabel="%", ylim=(0, top))
+    if not any(bad.values()):
+        middle = {"ha": "center", "va": "center", "transform": cameras.transAxes}
+        cameras.text(0.5, 0.5, "no bad frames", **middle)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110, metadata={"Software": None})
     return out.getvalue()

@@ -2,16 +2,29 @@
 
 A step is a rename, a removal or a link in the command's folder; of what `shutil.rmtree` removes the
 second file stands for all. `kill_at(1, ...)` kills before the first step, and so on, until the
-command comes to its end.
+command comes to its end. `every_step` does all that for one stage, in a process that has imported
+what is heavy once for all of them:
+
+    python -m tests.kills '{"folder": "/tmp/project", "stage": "index", "key": "fake", ...}'
 """
 
 import contextlib
+import hashlib
 import importlib
+import itertools
+import json
 import multiprocessing
 import os
+import random
+import re
+import shutil
 import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from pipeline import graph
 from tests.stages import make
@@ -72,3 +85,163 @@ def kill_at(step: int, folder: Path, stage: str, key: str) -> bool:
         os.killpg(process.pid, signal.SIGKILL)
     assert process.exitcode in (0, -signal.SIGKILL), f"{stage} ended with {process.exitcode}"
     return process.exitcode != 0
+
+
+def contents(folder: Path, outputs: Iterable[str]) -> dict[str, str]:
+    """Return the hash of every file of some outputs; what a kill left half written counts too."""
+    found = {}
+    for output in outputs:
+        place = folder / output
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if file.is_file():
+                name = str(file.relative_to(folder))
+                found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def rubbish(folder: Path) -> list[str]:
+    """Return what kills left half written among what is published."""
+    places = (folder / name for name in ("data", "models", "reports"))
+    return [
+        file.name
+        for place in places
+        for file in place.rglob(".*")
+        if re.search(r"\.(tmp|new|old)$", file.name)
+    ]
+
+
+def every_step(
+    folder: Path,
+    stage: str,
+    key: str,
+    outputs: list[str],
+    heavy: tuple[str, ...] = (),
+    what: str = "",
+) -> int:
+    """Kill a stage once before each of its steps, run it again, and compare what it published.
+
+    At every second step its outputs are removed before it runs again, as DVC does.
+
+    Args:
+        folder: A project in which the stage can run.
+        stage: Its name.
+        key: The dataset or run.
+        outputs: What it publishes.
+        heavy: Modules to import once, before all.
+        what: A function of no arguments to call, as `tests.kills_of.fit`, in place of the stage.
+
+    Returns:
+        How often it was killed.
+    """
+    asked = {"folder": str(folder), "stage": stage, "key": key, "outputs": outputs}
+    asked |= {"heavy": heavy, "what": what}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kills", json.dumps(asked)],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return int(done.stdout.split()[-1])
+
+
+def _forked(
+    folder: Path, run: Callable[[], Any], before: Callable[[], None], seconds: float = 0
+) -> bool:
+    """Run something in a fork of this process, which has no threads; return whether it was killed.
+
+    Args:
+        folder: Where.
+        run: What.
+        before: Called first, in the fork.
+        seconds: Kill it after so long; 0 lets it be.
+    """
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setsid()
+            os.chdir(folder)
+            before()
+            run()
+            code = 0
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + seconds
+    status = None
+    while status is None:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        status = status if ended else None
+        if status is None and seconds and time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+        time.sleep(0.002)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, -signal.SIGKILL), f"it ended with {code}"
+    return code != 0
+
+
+def _function(name: str) -> Callable[[], Any]:
+    module, _, leaf = name.rpartition(".")
+    return getattr(importlib.import_module(module), leaf)
+
+
+def _remove(folder: Path, outputs: Iterable[str]) -> None:
+    for output in outputs:
+        place = folder / output
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+
+
+def _kill_everywhere(folder: Path, run: Callable[[], Any], outputs: list[str]) -> int:
+    places = folder.with_name(f"{folder.name}-kills")
+    undisturbed = Path(shutil.copytree(folder, places / "undisturbed", symlinks=True))
+    assert not _forked(undisturbed, run, lambda: None)
+    expected = contents(undisturbed, outputs)
+    assert expected
+    for step in itertools.count(1):
+        place = Path(shutil.copytree(folder, places / f"step{step}", symlinks=True))
+        hook = _Steps(place, step)
+        if not _forked(place, run, lambda hook=hook: sys.addaudithook(hook)):
+            return step - 1
+        if step % 2:
+            _remove(place, outputs)
+        assert not _forked(place, run, lambda: None), f"after step {step}"
+        found = contents(place, outputs)
+        assert found == expected, (step, sorted(set(found.items()) ^ set(expected.items())))
+        assert not rubbish(place), (step, rubbish(place))
+        shutil.rmtree(place)
+    raise AssertionError
+
+
+def at_random(folder: Path, run: Callable[[], Any], times: int, seconds: float) -> int:
+    """Kill something at random moments, so many times, then let it come to its end.
+
+    Args:
+        folder: Where it runs.
+        run: What.
+        times: How often.
+        seconds: Kill within so long of its start.
+
+    Returns:
+        How often it was killed: it may end before.
+    """
+    rng, killed = random.Random(0), 0
+    for _ in range(times):
+        killed += _forked(folder, run, lambda: None, rng.uniform(0, seconds))
+    assert not _forked(folder, run, lambda: None)
+    return killed
+
+
+def main() -> None:
+    """Do what `every_step` asks for."""
+    asked = json.loads(sys.argv[1])
+    stage, key = asked["stage"], asked["key"]
+    importlib.import_module(graph.module(stage))
+    for module in asked["heavy"]:
+        importlib.import_module(module)
+    run = _function(asked["what"]) if asked["what"] else lambda: make(stage, key)
+    print(_kill_everywhere(Path(asked["folder"]), run, asked["outputs"]))
+
+
+if __name__ == "__main__":
+    main()

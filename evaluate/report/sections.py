@@ -166,11 +166,12 @@ def _pose_charts(shards: Shards) -> list[str]:
     score = shards.score[np.isfinite(shards.score)]
     heights, edges = np.histogram(score, np.linspace(0, 1, 41))
     per_camera = {f"camera {c}": 100 * s for c, s in quality.bad_by_camera(shards).items()}
+    bad = charts.bars(per_camera, "%", " %") if any(per_camera.values()) else paragraph("None.")
     bones = {name: 100 * number for name, number in quality.bone_stability(shards).items()}
     return [
         chart(charts.histogram(heights, edges, "score", "joints"), "Scores of 2D joints"),
         chart(charts.bars(bones, "%, median of persons", " %"), "Variation of a person's bones"),
-        chart(charts.bars(per_camera, "%", " %"), "Frames without a good skeleton"),
+        chart(bad, "Frames without a good skeleton"),
     ]
 
 

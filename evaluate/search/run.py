@@ -81,7 +81,7 @@ def show(
             entry.name,
             entry.pid or "-",
             entry.camid,
-            f"{distance:.3f}",
+            console.fixed(distance),
             in_words(distance, noted) if noted else "not known",
         )
         for rank, (entry, (_, distance)) in enumerate(zip(entries, nearest, strict=True), start=1)

@@ -5,18 +5,21 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dask
-from distributed import Client, LocalCluster, as_completed, get_worker
+from distributed import CancelledError, Client, LocalCluster, as_completed, get_worker
+from distributed.comm import CommClosedError
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
 
+from extract.engine.scheduler import CONNECT_S, call, first_line
 from pipeline import console
 from pipeline.errors import PipelineError
 
@@ -27,7 +30,15 @@ if TYPE_CHECKING:
 
 # Two chunks per worker: one at work, one waiting, whatever the size of the dataset.
 IN_FLIGHT = 2
-CONNECT_S = 10
+# How often to look for a finished chunk, how often whether the cluster lives, and how long to do
+# without a worker.
+PAUSE_S = 0.02
+LOOK_S = 2.0
+WITHOUT_WORKER_S = 60
+# Deaths of workers without a finished chunk between them: more is no accident.
+DEATHS = 5
+# Whoever reaches a Dask port can run code: by default only this machine does.
+LOOPBACK = "127.0.0.1"
 
 # glibc reads these when a process starts. By default, and more so by Dask's, a worker would give
 # the memory of every batch back, and have it filled with zeros again for the next one.
@@ -74,29 +85,36 @@ def connect(runtime: "RuntimeParams") -> Generator[Client]:
     """Connect to `runtime.scheduler`, or start one worker process per GPU or per share of cores.
 
     Raises:
-        PipelineError: If no scheduler answers at the address.
+        PipelineError: If no scheduler answers at the address, or it goes away.
     """
+    # What goes wrong is said here, in one line.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if runtime.scheduler:
+        client = call(runtime.scheduler)
         try:
-            client = Client(runtime.scheduler, timeout=CONNECT_S, set_as_default=False)
-        except OSError as error:
-            raise PipelineError(
-                f"params.yaml: no Dask scheduler answers at runtime.scheduler "
-                f"{runtime.scheduler} ({error}). Start one with: dask scheduler"
-            ) from None
-        with client:
             yield client
+        except (CancelledError, OSError) as error:
+            if client.status == "running":
+                raise
+            raise PipelineError(
+                f"the Dask scheduler at {runtime.scheduler} is gone ({first_line(error)}). Start "
+                "it and its workers again, then the same command: finished chunks are kept"
+            ) from None
+        finally:
+            client.close(CONNECT_S)
         return
     workers, threads = _share_machine(runtime)
     before_start = dask.config.get("distributed.nanny.pre-spawn-environ") | MALLOC
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": before_start}),
         LocalCluster(
-            n_workers=workers,
+            n_workers=max(1, workers),
             threads_per_worker=threads,
+            processes=workers > 0,
             memory_limit=runtime.memory_limit or 0,
+            host=LOOPBACK if workers else None,
             # Any free port: two runs on one machine must not meet on the default one.
-            dashboard_address=":0",
+            dashboard_address=f"{LOOPBACK}:0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -107,14 +125,14 @@ def connect(runtime: "RuntimeParams") -> Generator[Client]:
 
 
 def _share_machine(runtime: "RuntimeParams") -> tuple[int, int]:
-    """Return worker processes to start and CPU threads for each."""
+    """Return worker processes to start, 0 for none beside this one, and CPU threads for each."""
     cores = len(os.sched_getaffinity(0))
     workers = runtime.workers
-    if runtime.device == "auto" and shutil.which("nvidia-smi"):
+    if workers and runtime.device == "auto" and shutil.which("nvidia-smi"):
         import torch
 
         workers = torch.cuda.device_count() or workers
-    return workers, max(1, cores // workers)
+    return workers, max(1, cores // max(1, workers))
 
 
 class _Model(WorkerPlugin):
@@ -151,11 +169,18 @@ def loaded(client: Client, name: str, work: Work) -> Generator[None]:
         name: Names this work among others on the cluster: different work, different name.
         work: What the workers are to do.
     """
-    client.register_plugin(_Model(name, work))
+    try:
+        client.register_plugin(_Model(name, work))
+    except CommClosedError:
+        if client.status != "running":
+            raise
+        # A worker died while it loaded: the one that takes its place loads by itself.
     try:
         yield
     finally:
-        client.unregister_worker_plugin(name)
+        if client.status == "running":
+            with suppress(CommClosedError):
+                client.unregister_worker_plugin(name)
 
 
 def run(client: Client, name: str, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -170,13 +195,20 @@ def run(client: Client, name: str, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         Finished chunks, in no particular order.
 
     Raises:
-        PipelineError: If a chunk kills every worker that takes it.
+        PipelineError: If a chunk kills every worker that takes it, or workers die again and again.
     """
     waiting, futures = iter(chunks), as_completed(loop=client.loop)
+    watch = _Watch(client)
     try:
         _fill(client, name, waiting, futures)
-        for future in futures:
-            yield _result(future)
+        while futures.count():
+            if not futures.has_ready():
+                watch.look()
+                time.sleep(PAUSE_S)
+                continue
+            for future in futures.next_batch(block=False):
+                yield _result(future)
+            watch.has_progress = True
             _fill(client, name, waiting, futures)
     finally:
         futures.clear()
@@ -190,6 +222,49 @@ def _fill(client: Client, name: str, waiting: Iterator[Chunk], futures: as_compl
         if chunk is None:
             return
         futures.add(client.submit(_make, name, chunk, key=f"{name}-{chunk.number}"))
+
+
+class _Watch:
+    """Notices that a cluster will not get any further."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._is_told, self._had_workers = client, False, False
+        self._looked = self._seen = time.monotonic()
+        self._deaths, self.has_progress = self._count_deaths(), False
+
+    def _count_deaths(self) -> int:
+        return sum(
+            event.get("action") == "remove-worker" and not event.get("expected")
+            for _, event in self._client.get_events("all")
+        )
+
+    def look(self) -> None:
+        """Look from time to time whether there is hope.
+
+        Raises:
+            PipelineError: If there is none.
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked, deaths = now, self._count_deaths()
+        if self.has_progress:
+            self._deaths, self.has_progress = deaths, False
+        if deaths - self._deaths > DEATHS:
+            raise PipelineError(
+                f"{DEATHS} workers died one after the other and finished nothing. They may lack "
+                "memory: lower runtime.workers or runtime.batch_frames. Finished chunks are kept"
+            )
+        if self._client.nthreads():
+            self._had_workers, self._seen = True, now
+        elif self._had_workers and now - self._seen > WITHOUT_WORKER_S:
+            raise PipelineError(
+                f"no worker has been left for {WITHOUT_WORKER_S} s. Start some, then the same "
+                "command: finished chunks are kept"
+            )
+        elif not self._had_workers and not self._is_told:
+            console.warn("the Dask scheduler has no workers yet: waiting for the first")
+            self._is_told = True
 
 
 def _result(future: Any) -> Chunk:

@@ -46,7 +46,7 @@ def fit(folder: Path, params: "Params") -> dict[str, Any]:
 
     models.keep_memory()
     device, workers = models.pick_device(params.runtime.device), params.runtime.workers
-    torch.set_num_threads(workers)
+    torch.set_num_threads(max(1, workers))
     work = paths.work_dir("weights", MODEL, _fingerprint())
     if not (work / ESTIMATOR).exists():
         _fit_estimator(work / ESTIMATOR, device, workers)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from extract.walkers.processes import each
 from pipeline import console, images
 
 # The first number of their generators. Those of the dataset are its seed, 0 and upwards.
@@ -66,23 +67,15 @@ def render(sampling: Sampling, matrix: np.ndarray, size: tuple[int, int], worker
         sampling: Which.
         matrix: Affine map `(2, 3)` from the frame to the estimator's input.
         size: Width and height of that input.
-        workers: Number of processes.
+        workers: Number of processes; 0 renders in this one.
     """
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    jobs = range(sampling.cameras)
-    context = multiprocessing.get_context("spawn")
-    parts: list[Clips] = []
-    with (
-        ProcessPoolExecutor(workers, context) as pool,
-        console.progress(sampling.clips, "clips", f"render {sampling.name}") as meter,
-    ):
-        n = len(jobs)
-        for part in pool.map(_camera, [sampling] * n, jobs, [matrix] * n, [size] * n):
-            parts.append(part)
+    jobs = [(sampling, camera, matrix, size) for camera in range(sampling.cameras)]
+    parts: dict[int, Clips] = {}
+    with console.progress(sampling.clips, "clips", f"render {sampling.name}") as meter:
+        for camera, part in each(_camera, jobs, workers):
+            parts[camera] = part
             meter.advance(len(part.ends))
-    return _joined(parts)
+    return _joined([parts[camera] for camera in sorted(parts)])
 
 
 def _joined(parts: list[Clips]) -> Clips:

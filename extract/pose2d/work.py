@@ -119,7 +119,10 @@ class Found:
         self.xy[rows], self.score[rows] = estimator([crop for _, crop in batch], self.size[rows])
 
     def table(self, keys: pa.Table, min_score: float) -> pa.Table:
-        """Return it as rows of pose2d; a frame that scores below `min_score` is marked."""
+        """Return it as rows of pose2d; a frame that scores below `min_score` is marked.
+
+        One in which nothing is to be seen is marked already, whatever it scores.
+        """
         low = (self.status == Status.OK) & (self.score.mean(axis=1) < min_score)
         self.status[low] = Status.LOW_SCORE
         bad = (self.status == Status.MISSING) | (self.status == Status.UNREADABLE)
@@ -140,6 +143,8 @@ def _reader(
         image, status = images.read(path)
         if image is None:
             return None, (0, 0), status
+        if images.is_blank(image):
+            status = Status.LOW_SCORE
         return estimator.crop(image), image.shape[1::-1], status
 
     return read

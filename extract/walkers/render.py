@@ -1,18 +1,15 @@
 """Render all people of a plan, in processes, and put the dataset together."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extract.walkers.processes import each
 from pipeline import console, paths
 from pipeline.code.fingerprint import fingerprint, is_done, note_done
 from pipeline.code.hashes import digest
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from extract.walkers.plan import PlannedTracklet
     from pipeline.params.knobs import WalkersParams
 
@@ -53,7 +50,8 @@ class Rendering:
         """Print how much is left to render and how long that takes."""
         frames = _frames(self._planned)
         todo = 0 if self.is_done() else sum(map(_frames, self._missing()))
-        took = console.duration(todo / (_FRAMES_PER_S * self._stage.params.runtime.workers))
+        workers = max(1, self._stage.params.runtime.workers)
+        took = console.duration(todo / (_FRAMES_PER_S * workers))
         console.say(
             f"{self.output}: {todo} of {frames} frames to render on the CPU, about {took}, "
             f"{console.size(frames * _BYTES_PER_FRAME)}"
@@ -77,20 +75,12 @@ class Rendering:
         return [person for person in people if not _is_rendered(self._work, person)]
 
     def _render(self) -> None:
-        from concurrent.futures import as_completed
-
         missing, total = self._missing(), _frames(self._planned)
         done = total - sum(map(_frames, missing))
-        workers = min(self._stage.params.runtime.workers, max(1, len(missing)))
-        with (
-            console.progress(total, "frames", "walkers", done) as meter,
-            _pool(workers) as pool,
-        ):
-            futures = [
-                pool.submit(render_person, self._work, self._knobs, person) for person in missing
-            ]
-            for future in as_completed(futures):
-                meter.advance(future.result())
+        jobs = [(self._work, self._knobs, person) for person in missing]
+        with console.progress(total, "frames", "walkers", done) as meter:
+            for _, frames in each(render_person, jobs, self._stage.params.runtime.workers):
+                meter.advance(frames)
 
     def _finish(self) -> Path:
         """Write what covers the whole dataset, and return its folder, ready to be published."""
@@ -175,16 +165,3 @@ def _people(planned: list["PlannedTracklet"]) -> list[list["PlannedTracklet"]]:
 
 def _frames(planned: list["PlannedTracklet"]) -> int:
     return sum(len(tracklet.frame_numbers) for tracklet in planned)
-
-
-@contextmanager
-def _pool(workers: int) -> Generator["Executor"]:
-    """Yield processes of their own start: a forked one could inherit a held lock."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)

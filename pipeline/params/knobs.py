@@ -263,7 +263,7 @@ class RuntimeParams(Section):
     """Where and how fast it runs; no result depends on it."""
 
     device: str = Field(description="auto, cpu, cuda or cuda:N")
-    workers: int = Field(ge=1, description="processes of a stage")
+    workers: int = Field(ge=0, description="processes of a stage; 0: none beside its own")
     scheduler: str | None = Field(description="address of a Dask scheduler")
     memory_limit: str | None = Field(description="of each local Dask worker")
     batch_frames: int = Field(ge=1, description="frames per forward pass of the pose models")

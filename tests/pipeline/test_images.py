@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from pipeline.errors import PipelineError
-from pipeline.images import decode, is_readable, list_images, read
+from pipeline.images import decode, is_blank, is_readable, list_images, read
 from pipeline.schema import Status
 from tests.conftest import ROOT
 
@@ -177,3 +177,13 @@ def test_images_come_in_natural_order_without_hidden_files(tmp_path):
         (tmp_path / name).touch()
     assert list_images(tmp_path) == names
     assert list_images(tmp_path / "nowhere") == []
+
+
+def test_one_colour_is_blank_and_the_darkest_picture_is_not():
+    noise = np.random.default_rng(0).integers(0, 3, (50, 30, 3), np.uint8)
+    assert is_blank(noise)
+    assert is_blank(decode(encoded(np.full((50, 30, 3), 17, np.uint8), "JPEG")))
+    assert not is_blank(picture() // 16)
+    dot = np.zeros((50, 30, 3), np.uint8)
+    dot[20:23, 10:13] = 255
+    assert not is_blank(dot)

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.paths import below, dataset_root, discard, publish_dir, read_bytes, write_atomic
+from pipeline.paths import (
+    below,
+    dataset_root,
+    discard,
+    publish_dir,
+    read_bytes,
+    sweep,
+    write_atomic,
+)
 
 NULL = Path("/dev/null")
 
@@ -50,6 +58,15 @@ def test_a_folder_is_discarded_whole_with_what_an_earlier_kill_left(tmp_path):
         (tmp_path / name).touch()
     discard(tmp_path / "unwanted")
     assert [path.name for path in tmp_path.iterdir()] == ["wanted"]
+
+
+def test_what_killed_runs_left_is_swept_and_what_the_living_write_is_not(tmp_path):
+    for name in (".a.txt.999999999.tmp", f".b.txt.{os.getpid()}.tmp", "c.999999999.tmp", ".d.tmp"):
+        (tmp_path / name).touch()
+    sweep(tmp_path / "a.txt")
+    kept = {f".b.txt.{os.getpid()}.tmp", "c.999999999.tmp", ".d.tmp"}
+    assert {file.name for file in tmp_path.iterdir()} == kept
+    sweep(tmp_path / "nowhere" / "a.txt")
 
 
 def test_publishing_a_folder_replaces_all_of_the_old_one(tmp_path):

@@ -195,7 +195,7 @@ class EpochLogHook(Hook):
         left = console.duration((runner.max_iters - done) / rate)
         parts = [f"epoch {epoch}/{runner.max_epochs}"]
         parts += [f"{_short(name)} {value:.3g}" for name, value in numbers.items()]
-        console.say("  ".join([*parts, f"{rate:.1f} it/s", f"eta {left}"]))
+        console.say(console.folded([*parts, console.speed(rate, "it"), f"eta {left}"]))
 
 
 def _short(name: str) -> str:

@@ -1,0 +1,114 @@
+"""A command that is killed, wherever it is, ends with the same bytes when it is run again."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.fake_kinect import MAKERS
+from tests.kills import every_step
+from tests.train.tiny import rows, write_project
+
+pytestmark = pytest.mark.slow
+
+HEAVY = ("tests.kills_of",)
+PEOPLE = {"train": [1, 2, 5, 8], "query": [3, 4], "gallery": [3, 4]}
+SHORT = {
+    "stage1": {"epochs": 2, "skeleton_epochs": 1},
+    "stage2": {"epochs": 2, "held_out": 2, "refresh_epochs": 1, "milestones": [1]},
+    "runtime": {"workers": 0},
+}
+
+
+def knobs(folder: Path, **sections: dict) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in ({"runtime": {"workers": 0}} | sections).items():
+        params[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "project"
+    made.mkdir()
+    return made
+
+
+def test_index(folder):
+    line = {"format": "folder", "source": "x", "counts": "none"}
+    line |= {"pose2d": "walkers_pose", "pose3d": "walkers_pose"}
+    knobs(folder, datasets={"fake": line})
+    for name in ("train/1/1/a", "query/2/1/a", "gallery/2/2/a"):
+        file = folder / "data/raw/fake" / name / "0001.jpg"
+        file.parent.mkdir(parents=True)
+        cv2.imwrite(str(file), np.zeros((8, 4, 3), np.uint8))
+    assert every_step(folder, "index", "fake", ["data/index/fake.parquet"]) >= 2
+
+
+def test_kinect(folder):
+    line = {"format": "biwi", "source": "x", "counts": "none"}
+    run = {"train": "biwi", "test": "biwi", "model": "skeleton", "encoder": "none"}
+    run |= {"start": "conf/encoder/none.yaml", "recipe": "params.yaml"}
+    knobs(folder, kinect={"biwi": line}, runs={"biwi": run})
+    MAKERS["biwi"](folder / "data/raw/biwi", frames=30)
+    outputs = ["data/index/biwi.parquet", "data/shards/biwi"]
+    assert every_step(folder, "kinect", "biwi", outputs) >= 4
+
+
+def test_weights_that_are_downloaded_or_linked(folder):
+    knobs(folder)
+    source = folder.parent / "model.pth"
+    source.write_bytes(bytes(range(256)) * 5000)
+    (folder / "conf/weights").mkdir(parents=True)
+    for kind in (f"url: {source.as_uri()}", f"path: {source}"):
+        origin = "download" if kind.startswith("url") else "local"
+        text = f"source: {origin}\nlicence: none\nfiles:\n  - name: model.pth\n    {kind}\n"
+        (folder / "conf/weights/toy.yaml").write_text(text)
+        what = "tests.kills_of.weights"
+        killed = every_step(folder, "weights", "toy", ["data/weights/toy"], HEAVY, what)
+        assert killed >= (3 if origin == "download" else 0)
+        shutil.rmtree(folder.with_name("project-kills"))
+
+
+def test_fit(folder):
+    knobs(folder)
+    shutil.copytree(ROOT / "conf/weights", folder / "conf/weights")
+    what, outputs = "tests.kills_of.fit", ["data/weights/walkers_pose"]
+    assert every_step(folder, "weights", "walkers_pose", outputs, HEAVY, what) >= 8
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "project"
+    folder.mkdir()
+    return write_project(folder, rows(PEOPLE), **SHORT)
+
+
+STAGES = {
+    "stage1": ["models/tiny/stage1.safetensors", "reports/tiny/stage1", "reports/tiny/stage1.tsv"],
+    "stage2": ["models/tiny/stage2.safetensors", "reports/tiny/stage2", "reports/tiny/stage2.tsv"],
+    "embed": ["data/features/tiny.parquet", "data/features/tiny_baselines.parquet"],
+    "score": [
+        "reports/tiny/per_query.parquet",
+        "reports/tiny/camera_pairs.json",
+        *(f"reports/tiny/{name}.json" for name in ("scores", "metrics", "cmc", "roc")),
+    ],
+    "report": ["reports/tiny/report.html", "reports/tiny/cameras.json", "reports/tiny/ranked"],
+}
+
+
+def test_training_and_what_follows(tiny, monkeypatch):
+    """Each stage starts from what the one before left undisturbed."""
+    monkeypatch.setenv("KILLED_RUN", "tiny")
+    folder, killed = tiny, {}
+    for stage, outputs in STAGES.items():
+        what = "tests.kills_of.report" if stage == "report" else ""
+        killed[stage] = every_step(folder, stage, "tiny", outputs, HEAVY, what)
+        folder = folder.with_name(f"{folder.name}-kills") / "undisturbed"
+    print(killed)
+    least = {"stage1": 15, "stage2": 15, "embed": 8, "score": 12, "report": 6}
+    assert all(killed[stage] >= number for stage, number in least.items()), killed

@@ -2,6 +2,8 @@
 # Each creates .venv when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
+# With it set, `python -m` does not look for modules in this folder.
+unexport PYTHONSAFEPATH
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro lint test test-all types bench doctor clean

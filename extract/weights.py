@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import cli, console, paths
+from pipeline import cli, console, machine, paths
 from pipeline.errors import PipelineError
 from pipeline.lock import locked
 
@@ -149,7 +149,9 @@ def _fetch(url: str, part: Path) -> None:
         raise
     with response, part.open("ab" if response.status == 206 else "wb") as out:
         resumed = have if response.status == 206 else 0
-        total = resumed + int(response.headers.get("Content-Length", 0))
+        rest = int(response.headers.get("Content-Length", 0))
+        machine.check_space(part.parent, rest, f"the rest of {url}")
+        total = resumed + rest
         with console.progress(total, "bytes", part.stem, done=resumed) as meter:
             while block := response.read(BLOCK_BYTES):
                 out.write(block)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
 
-from pipeline import cli, console, graph, paths
+from pipeline import cli, console, graph, machine, paths
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.lock import locked
 from pipeline.paths import file_name
@@ -183,6 +183,7 @@ def carry_out(stage: Stage, run: Run) -> None:
     if run.is_done():
         console.say(f"{run.output} is up to date")
         return
+    machine.allow_files()
     began = time.monotonic()
     # Of several processes that train together, the first stands for all.
     is_first = int(os.environ.get("RANK", 0)) == 0

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline import machine
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,6 +34,8 @@ def described(
     from torch.utils.data import DataLoader, Subset
 
     part = Subset(data, clips if clips is not None else range(len(data)))
+    if len(part):
+        machine.check_readers(workers, min(BATCH, len(part)), part[0]["inputs"])
     for batch in DataLoader(part, BATCH, num_workers=workers):
         yield describe_batch(batch)
 

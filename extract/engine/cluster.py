@@ -34,7 +34,7 @@ IN_FLIGHT = 2
 # without a worker.
 PAUSE_S = 0.02
 LOOK_S = 2.0
-WITHOUT_WORKER_S = 60
+WITHOUT_WORKER_S = 180
 # Deaths of workers without a finished chunk between them: more is no accident.
 DEATHS = 5
 # Whoever reaches a Dask port can run code: by default only this machine does.
@@ -87,8 +87,10 @@ def connect(runtime: "RuntimeParams") -> Generator[Client]:
     Raises:
         PipelineError: If no scheduler answers at the address, or it goes away.
     """
-    # What goes wrong is said here, in one line.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # What goes wrong is said here, in one line; each of Dask's loggers has a level of its own.
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     if runtime.scheduler:
         client = call(runtime.scheduler)
         try:
@@ -228,7 +230,8 @@ class _Watch:
     """Notices that a cluster will not get any further."""
 
     def __init__(self, client: Client) -> None:
-        self._client, self._is_told, self._had_workers = client, False, False
+        self._client, self._is_told = client, False
+        self._had_workers = bool(client.nthreads())
         self._looked = self._seen = time.monotonic()
         self._deaths, self.has_progress = self._count_deaths(), False
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import console, paths
+from pipeline import console, machine, paths
 from pipeline.code.fingerprint import is_done, note_done
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from extract.engine.frames import FrameFiles
 
 BAD_SHOWN = 3
+# What joints and keys of a frame take on disk at least.
+FRAME_BYTES = 150
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,9 @@ def _make_missing(job: Job, store: "ChunkStore") -> None:
     todo = store.missing()
     if not todo:
         return
+    # Chunks are joined before they are removed.
+    frames = sum(job.chunks[i][0] for i in todo) + job.frames
+    machine.check_space(job.folder, frames * FRAME_BYTES, f"what is left of {job.output}")
     chunks = (
         cluster.Chunk(i, job.chunks[i][0], store.path(i).absolute(), job.chunks[i][1]) for i in todo
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extract.walkers.processes import each
-from pipeline import console, paths
+from pipeline import console, machine, paths
 from pipeline.code.fingerprint import fingerprint, is_done, note_done
 from pipeline.code.hashes import digest
 from pipeline.stage import Stage
@@ -78,6 +78,8 @@ class Rendering:
         missing, total = self._missing(), _frames(self._planned)
         done = total - sum(map(_frames, missing))
         jobs = [(self._work, self._knobs, person) for person in missing]
+        bytes_left = sum(map(_frames, missing)) * _BYTES_PER_FRAME
+        machine.check_space(self._work, bytes_left, f"what is left of {self.output}")
         with console.progress(total, "frames", "walkers", done) as meter:
             for _, frames in each(render_person, jobs, self._stage.params.runtime.workers):
                 meter.advance(frames)

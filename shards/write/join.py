@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import console, images, paths, schema
+from pipeline import console, images, machine, paths, schema
 from pipeline.code.fingerprint import note_done
 from pipeline.errors import PipelineError
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, VIEW, Status
@@ -27,6 +27,7 @@ from shards.write.truth import Silhouettes, TrueJoints
 # Bytes a frame takes beside its JPEG: 2D and 3D joints, scores, keys.
 JOINT_BYTES = 450
 READERS = 8
+SAMPLE_FRAMES = 64
 # Only these are worth statistics: those of frames and joints would bloat the footer.
 _FILTERABLE = ["tracklet", "pid", "camid", "split", "frame", "frame_number", "status"]
 _FRAMELESS = (int(Status.MISSING), int(Status.UNREADABLE))
@@ -39,10 +40,24 @@ def write_shards(plan: Plan) -> None:
         PipelineError: If inputs disagree about the frames, or a frame has vanished.
     """
     plan.finished_dir.mkdir(parents=True, exist_ok=True)
+    finished = sum(file.stat().st_size for file in plan.finished_dir.iterdir())
+    machine.check_space(plan.work, _about(plan) - finished, f"what is left of {plan.output}")
     _write_missing(plan)
     paths.publish_dir(plan.finished_dir, plan.output)
     note_done(plan.fingerprint, plan.output)
     paths.discard(plan.work)
+
+
+def _about(plan: Plan) -> float:
+    """Return about how many bytes of frames the shards are going to hold, from a few of them."""
+    if not plan.embed_frames:
+        return 0
+    file = next(plan.poses["pose2d"].glob("*.parquet"))
+    names = pq.read_table(file, columns=["path"])["path"]
+    few = names.take(list(range(0, len(names), -(-len(names) // SAMPLE_FRAMES)))).to_pylist()
+    files = [paths.below(plan.root, name) for name in few]
+    sizes = [file.stat().st_size for file in files if file.is_file()]
+    return plan.frames * sum(sizes) / max(1, len(sizes))
 
 
 def _write_missing(plan: Plan) -> None:

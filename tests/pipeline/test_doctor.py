@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import doctor
+from pipeline.doctor import checks as doctor
+from pipeline.doctor import machine
 from pipeline.errors import PipelineError
 from tests.conftest import ROOT
 
@@ -52,7 +53,7 @@ def test_a_check_that_breaks_is_named_and_the_others_go_on(monkeypatch):
         yield from ()
 
     monkeypatch.setattr(doctor, "_data", broken)
-    for name in ("_packages", "_opencv", "_openmmlab", "_device", "_git_and_dvc", "_disk"):
+    for name in ("_packages", "_opencv", "_openmmlab", "_device", "git_and_dvc", "disk", "limits"):
         monkeypatch.setattr(doctor, name, none)
     assert [(check.name, check.seen) for check in doctor.checks()][-1] == ("data", "no knobs")
 
@@ -76,3 +77,33 @@ def test_a_dataset_elsewhere_is_linked_where_dvc_looks(monkeypatch, tmp_path):
     Path("data/raw").mkdir(parents=True)
     Path("data/raw/biwi").symlink_to(tmp_path / "disk/biwi")
     assert "source of biwi" not in data()
+
+
+def test_no_git_repository_is_said_unless_dvc_knows(monkeypatch):
+    said = {"rev-parse": "", "core.no_scm": ""}
+    monkeypatch.setattr(machine, "_ask", lambda *command: next(
+        (said[word] for word in said if word in command), "x"))  # fmt: skip
+    found = {check.name: check for check in machine.git_and_dvc()}["git repository"]
+    assert not found.ok
+    assert found.fix == "git init, or: dvc config core.no_scm true"
+    said["core.no_scm"] = "true"
+    assert {check.name: check.ok for check in machine.git_and_dvc()}["git repository"]
+    said.update({"rev-parse": "/project", "core.no_scm": ""})
+    assert {check.name: check.ok for check in machine.git_and_dvc()}["git repository"]
+
+
+def test_a_small_shared_memory_and_few_files_are_found(monkeypatch):
+    monkeypatch.setattr(machine.machine, "free_shared_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr(machine.machine, "most_files", lambda: 256)
+    found = {check.name: check for check in machine.limits()}
+    assert [found[name].ok for name in ("shared memory", "open files")] == [False, False]
+    assert found["shared memory"].seen == "64.0 MB in /dev/shm"
+    assert found["open files"].fix == "ulimit -n 512"
+
+
+def test_every_disk_that_is_written_to_is_looked_at(monkeypatch, tmp_path):
+    (tmp_path / "data").symlink_to("/dev/shm")
+    monkeypatch.setattr(machine.paths, "ROOT", tmp_path)
+    names = [check.name for check in machine.disk()]
+    same = Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev
+    assert names == ["free disk"] if same else ["free disk", "free disk of data/"]

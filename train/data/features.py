@@ -11,7 +11,7 @@ from mmengine.runner import set_random_seed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from pipeline import console, paths
+from pipeline import console, machine, paths
 from pipeline.code.fingerprint import fingerprint
 from pipeline.code.hashes import digest
 from pipeline.stage import Stage
@@ -89,6 +89,7 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
             part = Subset(
                 _WholeTracklets(clips), range(start, min(start + CHUNK_TRACKLETS, len(clips)))
             )
+            machine.check_readers(stage.params.runtime.workers, 1, {"frames": part[0][1]})
             loader = DataLoader(part, None, num_workers=stage.params.runtime.workers)
             found = [
                 (rows, encode(frames, camid)) for rows, frames, camid in _counted(loader, meter)

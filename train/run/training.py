@@ -15,7 +15,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 from torch import nn
 
-from pipeline import console, paths
+from pipeline import console, machine, paths
 from pipeline.code.fingerprint import fingerprint, is_done, note_done
 from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
@@ -116,6 +116,7 @@ class Training:
             config["train_dataloader"]["dataset"] = self.faster()
         runner = Runner.from_cfg(config)
         model = getattr(runner.model, "module", runner.model)
+        self._check_machine(model, runner)
         if self.stage.params.runtime.compile and model.visual is not None:
             # The visual encoder is where the time goes, and one graph; the losses are many small
             # ones, as they look at their data.
@@ -124,6 +125,15 @@ class Training:
         # Its workers would stay until Python happens to collect them, and then take ten seconds.
         runner.train_dataloader._iterator = None
         return self._publish(runner) if is_main_process() else ""
+
+    def _check_machine(self, model: nn.Module, runner: Runner) -> None:
+        loader = runner.train_dataloader
+        sampler = self.config["train_dataloader"]["sampler"]
+        batch = sampler["identities"] * sampler["clips"]
+        machine.check_readers(loader.num_workers, batch, loader.dataset[0]["inputs"])
+        # Weights and the optimizer's two means, in this checkpoint and in the one before.
+        space = 2 * 3 * sum(one.nbytes for one in model.parameters() if one.requires_grad)
+        machine.check_space(self.work, space, f"the checkpoints of {self.output}")
 
     def _publish(self, runner: Runner) -> str:
         model = result(runner)

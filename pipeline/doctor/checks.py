@@ -1,45 +1,25 @@
-"""Check that everything this project needs is there, and say how to get what is not.
-
-Run:   python -m pipeline.doctor [--dataset mars] [--json]
-"""
+"""What is looked at: versions, packages, devices, data and weights."""
 
 import contextlib
 import io
-import json
 import platform
 import random
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from pipeline import console, paths
-from pipeline.cli import run
+from pipeline import paths
+from pipeline.doctor.check import INSTALL, Check
+from pipeline.doctor.machine import disk, git_and_dvc, limits
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from pipeline.params.config import Params
 
-INSTALL = "python -m pip install -r requirements.txt"
 INSTALL_OPENMMLAB = "python -m pip install --no-deps -r requirements-openmmlab.txt"
-LOW_DISK_GB = 20
 DECODED = 50
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding: what was looked at, what was seen, and the command that fixes it."""
-
-    name: str
-    ok: bool
-    seen: str
-    fix: str = ""
 
 
 def _python() -> Iterator[Check]:
@@ -95,28 +75,6 @@ def _device() -> Iterator[Check]:
     found = torch.cuda.is_available()
     seen = torch.cuda.get_device_name() if found else "none: everything runs on the CPU"
     yield Check("GPU", True, seen)
-
-
-def _git_and_dvc() -> Iterator[Check]:
-    def ask(*command: str) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    name = ask("git", "config", "user.email") and ask("git", "config", "user.name")
-    fix = "git config user.name NAME; git config user.email ADDRESS"
-    yield Check("git identity", bool(name), name or "none; dvc exp run needs one", fix)
-    version = ask(sys.executable, "-m", "dvc", "--version")
-    yield Check("dvc", bool(version), version or "does not start", INSTALL)
-    for line in ask(sys.executable, "-m", "dvc", "doctor").splitlines():
-        if line.startswith("Cache types:"):
-            kinds = line.partition(":")[2].strip().replace("https://error.dvc.org/", "")
-            yield Check("dvc cache links", True, kinds)
-
-
-def _disk() -> Iterator[Check]:
-    free_gb = shutil.disk_usage(paths.ROOT).free / 2**30
-    fix = "free some space, or move data/ and .dvc/cache to another disk and link them"
-    yield Check("free disk", free_gb > LOW_DISK_GB, f"{free_gb:.0f} GB", fix)
 
 
 def _data(dataset: str | None) -> Iterator[Check]:
@@ -208,8 +166,9 @@ def checks(dataset: str | None = None) -> Iterator[Check]:
         "one OpenCV": _opencv,
         "import mmpose": _openmmlab,
         "GPU": _device,
-        "git and dvc": _git_and_dvc,
-        "free disk": _disk,
+        "git and dvc": git_and_dvc,
+        "free disk": disk,
+        "limits": limits,
         "data": lambda: _data(dataset),
     }
     for name, find in finders.items():
@@ -217,29 +176,3 @@ def checks(dataset: str | None = None) -> Iterator[Check]:
             yield from find()
         except (ImportError, PipelineError, OSError) as error:
             yield Check(name, False, str(error), INSTALL)
-
-
-def main(
-    dataset: Annotated[str | None, typer.Option(help="Look at this dataset only.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Check versions, GPU, DVC, disk, datasets and weights.
-
-    Every line that fails carries the command that fixes it. The exit code is 1 if any does.
-    """
-    found = list(checks(dataset))
-    if as_json:
-        print(json.dumps([asdict(check) for check in found], indent=2))
-    else:
-        for check in found:
-            print(f"{'ok  ' if check.ok else 'FAIL'} {check.name:<26} {check.seen}")
-            if not check.ok:
-                print(f"     fix: {check.fix}")
-    bad = sum(not check.ok for check in found)
-    if not as_json:
-        console.say(f"{len(found) - bad} of {len(found)} checks passed")
-    raise typer.Exit(bool(bad))
-
-
-if __name__ == "__main__":
-    run(main)

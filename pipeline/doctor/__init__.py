@@ -1,0 +1,1 @@
+"""What this project needs, and how to get what is not there."""

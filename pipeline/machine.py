@@ -39,7 +39,7 @@ def check_space(folder: Path, nbytes: float, what: str) -> None:
     if free < nbytes:
         raise PipelineError(
             f"{what} takes about {console.size(nbytes)}, and {folder} has room for "
-            f"{console.size(free)}. Free some space there, or link it to another disk"
+            f"{console.size(free)}. Free some space there"
         )
 
 

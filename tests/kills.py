@@ -15,7 +15,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import random
 import re
 import shutil
 import signal
@@ -143,8 +142,11 @@ def every_step(
     return int(done.stdout.split()[-1])
 
 
-def _forked(
-    folder: Path, run: Callable[[], Any], before: Callable[[], None], seconds: float = 0
+def forked(
+    folder: Path,
+    run: Callable[[], Any],
+    before: Callable[[], None] = lambda: None,
+    seconds: float = 0,
 ) -> bool:
     """Run something in a fork of this process, which has no threads; return whether it was killed.
 
@@ -195,41 +197,22 @@ def _remove(folder: Path, outputs: Iterable[str]) -> None:
 def _kill_everywhere(folder: Path, run: Callable[[], Any], outputs: list[str]) -> int:
     places = folder.with_name(f"{folder.name}-kills")
     undisturbed = Path(shutil.copytree(folder, places / "undisturbed", symlinks=True))
-    assert not _forked(undisturbed, run, lambda: None)
+    assert not forked(undisturbed, run)
     expected = contents(undisturbed, outputs)
     assert expected
     for step in itertools.count(1):
         place = Path(shutil.copytree(folder, places / f"step{step}", symlinks=True))
         hook = _Steps(place, step)
-        if not _forked(place, run, lambda hook=hook: sys.addaudithook(hook)):
+        if not forked(place, run, lambda hook=hook: sys.addaudithook(hook)):
             return step - 1
         if step % 2:
             _remove(place, outputs)
-        assert not _forked(place, run, lambda: None), f"after step {step}"
+        assert not forked(place, run), f"after step {step}"
         found = contents(place, outputs)
         assert found == expected, (step, sorted(set(found.items()) ^ set(expected.items())))
         assert not rubbish(place), (step, rubbish(place))
         shutil.rmtree(place)
     raise AssertionError
-
-
-def at_random(folder: Path, run: Callable[[], Any], times: int, seconds: float) -> int:
-    """Kill something at random moments, so many times, then let it come to its end.
-
-    Args:
-        folder: Where it runs.
-        run: What.
-        times: How often.
-        seconds: Kill within so long of its start.
-
-    Returns:
-        How often it was killed: it may end before.
-    """
-    rng, killed = random.Random(0), 0
-    for _ in range(times):
-        killed += _forked(folder, run, lambda: None, rng.uniform(0, seconds))
-    assert not _forked(folder, run, lambda: None)
-    return killed
 
 
 def main() -> None:

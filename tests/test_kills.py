@@ -1,6 +1,9 @@
 """A command that is killed, wherever it is, ends with the same bytes when it is run again."""
 
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -10,7 +13,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.fake_kinect import MAKERS
-from tests.kills import every_step
+from tests.kills import contents, every_step, rubbish
 from tests.train.tiny import rows, write_project
 
 pytestmark = pytest.mark.slow
@@ -112,3 +115,80 @@ def test_training_and_what_follows(tiny, monkeypatch):
     print(killed)
     least = {"stage1": 15, "stage2": 15, "embed": 8, "score": 12, "report": 6}
     assert all(killed[stage] >= number for stage, number in least.items()), killed
+
+
+SMALL = {
+    "walkers": {
+        "identities_train": 4, "identities_test": 4, "cameras": 2, "tracklets": 1,
+        "frames": [3, 4], "distractors": 1, "junk": 1,
+    },
+    "stage1": {"epochs": 2, "skeleton_epochs": 1, "identities": 2, "clips": 2},
+    "stage2": {"epochs": 2, "identities": 2, "clips": 2, "refresh_epochs": 1, "milestones": [1]},
+}  # fmt: skip
+PUBLISHED = ["data/raw", "data/index", "data/pose2d", "data/pose3d", "data/shards"]
+PUBLISHED += ["data/features", "models", "reports"]
+
+
+def small_project(folder: Path) -> Path:
+    knobs(folder, **SMALL)
+    for name in ("conf/weights", "data/weights"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+def run_pipeline(how: str, *arguments: object) -> list[str]:
+    line = [sys.executable, "-m", "tests.kills_of", how, *map(str, arguments)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Path, list[str]]:
+    """The whole pipeline on one disk, and how long each stage took."""
+    folder = small_project(tmp_path_factory.mktemp("undisturbed"))
+    return folder, run_pipeline("pipeline", folder)
+
+
+def test_25_kills_at_random_over_the_pipeline_change_no_byte(undisturbed, folder):
+    whole, seconds = undisturbed
+    (killed,) = run_pipeline("killed_pipeline", small_project(folder), 3, *seconds)
+    expected = contents(whole, PUBLISHED)
+    assert len(expected) > 50
+    assert contents(folder, PUBLISHED) == expected
+    assert not rubbish(folder)
+    assert int(killed) >= 25
+
+
+def test_the_pipeline_runs_with_its_folders_on_another_disk(undisturbed, folder):
+    if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == folder.stat().st_dev:
+        pytest.skip("there is no second file system here: /dev/shm is none")
+    small_project(folder)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        links = [folder / name for name in ("data", "models", "reports", "work")]
+        for link in links:
+            there = Path(other) / link.name
+            shutil.move(link, there) if link.exists() else there.mkdir()
+            link.symlink_to(there)
+        run_pipeline("pipeline", folder)
+        assert all(link.is_symlink() for link in links)
+        assert contents(folder, PUBLISHED) == contents(undisturbed[0], PUBLISHED)
+        assert not rubbish(folder)
+
+
+def test_the_pipeline_runs_with_single_folders_on_another_disk(undisturbed, folder):
+    """Half of it: what is made there is published here, and the other way round."""
+    if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == folder.stat().st_dev:
+        pytest.skip("there is no second file system here: /dev/shm is none")
+    small_project(folder)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        names = ("data/shards", "models", "reports", "data/pose2d/walkers")
+        links = [folder / name for name in names]
+        for link in links:
+            there = Path(other) / link.name
+            there.mkdir()
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(there)
+        run_pipeline("pipeline", folder)
+        assert all(link.is_symlink() for link in links)
+        assert contents(folder, PUBLISHED) == contents(undisturbed[0], PUBLISHED)

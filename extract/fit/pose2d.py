@@ -147,5 +147,5 @@ def fit_estimator(
     model = build_pose_estimator(read.model)
     model = model.to(device, memory_format=torch.channels_last)
     batches = CropBatches(clips, matrix, read.codec, iterations, seed)
-    train("fit 2D", model, batches, BATCH, LEARNING_RATE, WEIGHT_DECAY, device)
+    train("fit 2D", model, batches, BATCH, LEARNING_RATE, WEIGHT_DECAY, device, seed)
     return {key: value.cpu().contiguous() for key, value in model.state_dict().items()}

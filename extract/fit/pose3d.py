@@ -131,5 +131,5 @@ def fit_lifter(
     model = build_pose_estimator(read.model).to(device)
     window = int(np.prod(read.model.backbone.kernel_sizes))
     batches = WindowBatches(Lifts.of(clips, xy_px, score, window), window, iterations, seed)
-    train("fit 3D", model, batches, BATCH, LEARNING_RATE, WEIGHT_DECAY, device)
+    train("fit 3D", model, batches, BATCH, LEARNING_RATE, WEIGHT_DECAY, device, seed)
     return {key: value.cpu().contiguous() for key, value in model.state_dict().items()}

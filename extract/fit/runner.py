@@ -65,6 +65,7 @@ def train(
     lr: float,
     weight_decay: float,
     device: str,
+    seed: int,
 ) -> None:
     """Train `model` in place with AdamW, a short warm-up and a cosine decay.
 
@@ -76,6 +77,7 @@ def train(
         lr: Highest learning rate.
         weight_decay: Of AdamW.
         device: Where the model is.
+        seed: Of dropout; the Runner would draw one at random.
     """
     answer_in_float32(model)
     iterations = len(batches)
@@ -100,6 +102,7 @@ def train(
                 {"type": "CosineAnnealingLR", "by_epoch": False, "begin": warm_up,
                  "end": iterations, "eta_min": lr * 0.002},
             ],
+            randomness={"seed": seed},
             default_hooks={"checkpoint": None, "logger": None, "sampler_seed": None},
             custom_hooks=[_MeterHook(meter, batch_items)],
             # MMEngine keeps its objects by name in the process: two fits must not share one.

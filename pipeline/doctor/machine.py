@@ -10,7 +10,7 @@ from pipeline.doctor.check import INSTALL, Check
 
 LOW_DISK_GB = 20
 LOW_SHARED_GB = 1
-# What grows, and may be linked to another disk.
+# What grows, and may lie on another disk.
 GROWING = ("data", "work", "models", "reports", ".dvc/cache")
 
 
@@ -55,7 +55,8 @@ def disk() -> Iterator[Check]:
             continue
         seen.add(device)
         free_gb = shutil.disk_usage(folder).free / 2**30
-        fix = "free some space, or move data/ and .dvc/cache to another disk and link them"
+        # Not data/: DVC refuses outputs that a link puts outside of the repository.
+        fix = "free some space, or move work/ (a link) and DVC's cache (dvc cache dir) elsewhere"
         what = "free disk" if not name else f"free disk of {name}/"
         yield Check(what, free_gb > LOW_DISK_GB, f"{free_gb:.0f} GB", fix)
 

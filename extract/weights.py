@@ -53,11 +53,11 @@ def main(
 
 def _fit(spec: "Spec", folder: Path) -> None:
     """Fit the models, unless their files are there."""
-    from extract.fit.fit import fit
+    from extract.fit.fit import fit, is_unfinished
     from pipeline.params.config import load
 
     there = [folder / file.name for file in spec.files if (folder / file.name).is_file()]
-    if spec.files and len(there) == len(spec.files):
+    if spec.files and len(there) == len(spec.files) and not is_unfinished(folder):
         for file in spec.files:
             _check(folder / file.name, file, spec)
         console.say(f"{folder} holds them already")

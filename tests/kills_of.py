@@ -72,7 +72,7 @@ def pipeline(folder: str) -> None:
     for stage in STAGES:
         began = time.monotonic()
         assert not forked(Path(folder), lambda stage=stage: make_stage(stage))
-        print(f"{time.monotonic() - began:.2f}", flush=True)
+        print(f"took {time.monotonic() - began:.2f}", flush=True)
 
 
 def killed_pipeline(folder: str, times: str, *seconds: str) -> None:
@@ -96,7 +96,7 @@ def killed_pipeline(folder: str, times: str, *seconds: str) -> None:
                 shutil.rmtree(Path(folder) / "work/done", ignore_errors=True)
         killed += int(times) - left
         assert not forked(Path(folder), run), stage
-    print(killed)
+    print(f"killed {killed}")
 
 
 if __name__ == "__main__":

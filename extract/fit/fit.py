@@ -47,11 +47,12 @@ def fit(folder: Path, params: "Params") -> dict[str, Any]:
     models.keep_memory()
     device, workers = models.pick_device(params.runtime.device), params.runtime.workers
     torch.set_num_threads(max(1, workers))
-    work = paths.work_dir("weights", MODEL, _fingerprint())
+    work = _work()
     if not (work / ESTIMATOR).exists():
         _fit_estimator(work / ESTIMATOR, device, workers)
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(work / ESTIMATOR, folder / ESTIMATOR)
+    with paths.write_atomic(folder / ESTIMATOR) as temporary:
+        shutil.copyfile(work / ESTIMATOR, temporary)
     clips = render(Sampling("3D", 2, **CLIPS_3D), *input_map(CONFIGS / "pose2d.py"), workers)
     found = find_joints(folder, clips, device)
     _save(fit_lifter(CONFIGS / "pose3d.py", clips, *found, ITERATIONS_3D, device), folder / LIFTER)
@@ -191,6 +192,15 @@ def show(metrics: dict[str, Any]) -> None:
         ["from", "MPJPE", "MPJPE true scale", "PA-MPJPE"],
         [[name.replace("_", " "), *error.values()] for name, error in metrics["pose3d"].items()],
     )
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a fit was stopped before all it makes was in a folder."""
+    return _work().exists() and not (folder / "metrics.json").exists()
+
+
+def _work() -> Path:
+    return paths.work_dir("weights", MODEL, _fingerprint())
 
 
 def _fingerprint() -> str:

@@ -102,12 +102,11 @@ def train(
                 {"type": "CosineAnnealingLR", "by_epoch": False, "begin": warm_up,
                  "end": iterations, "eta_min": lr * 0.002},
             ],
-            randomness={"seed": seed},
             default_hooks={"checkpoint": None, "logger": None, "sampler_seed": None},
             custom_hooks=[_MeterHook(meter, batch_items)],
             # MMEngine keeps its objects by name in the process: two fits must not share one.
             experiment_name=uuid4().hex,
             default_scope="mmpose",
-            log_level="ERROR",
+            log_level="ERROR", randomness={"seed": seed},
         )  # fmt: skip
         runner.train()

@@ -89,7 +89,7 @@ def test_frames_csv_does_not_name_files_elsewhere(project):
     line = "../../secret.jpg,train,1,1,a"
     (root / "frames.csv").write_text(f"path,split,pid,camid,tracklet\n{line}\n")
     text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("fake: {format: mars", "fake: {format: folder"))
+    Path("params.yaml").write_text(text.replace("fake: {format: walkers", "fake: {format: folder"))
     with pytest.raises(PipelineError, match=r"secret.jpg' leads out of raw/fake"):
         make("index", "fake")
     assert not Path("data/index/fake.parquet").exists()

@@ -106,7 +106,6 @@ def train(
             custom_hooks=[_MeterHook(meter, batch_items)],
             # MMEngine keeps its objects by name in the process: two fits must not share one.
             experiment_name=uuid4().hex,
-            default_scope="mmpose",
-            log_level="ERROR", randomness={"seed": seed},
+            default_scope="mmpose", log_level="ERROR", randomness={"seed": seed},
         )  # fmt: skip
         runner.train()

@@ -184,7 +184,7 @@ def test_a_config_that_came_with_weights_is_not_run(tmp_path, monkeypatch, confi
         Path(folder).mkdir(parents=True)
     Path("data/weights/x/pose2d.py").write_text("open('harm', 'w')")
     said = {"source": "local", "licence": "none"}
-    said["estimator"] = {"config": config, "checkpoint": "a.pth"}
+    said["estimator"] = {"config": config, "checkpoint": "a.pth", "min_score": 0.2}
     Path("conf/weights/x.yaml").write_text(json.dumps(said))
     with pytest.raises(PipelineError, match=r"is no file of conf/|leads out of"):
         spec.load("x").config("estimator")

@@ -15,6 +15,7 @@ from tests.extract.engine.test_cluster import (
     extract,
     finish,
     free_port,
+    make_big,
     started,
     wait_until,
 )

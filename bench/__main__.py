@@ -16,7 +16,7 @@ from pipeline.cli import run
 from pipeline.errors import PipelineError
 
 # Not run with the others: they take half an hour and hours, and have pages or tables of their own.
-OTHERS = ("__init__", "__main__", "measure", "results", "scale", "shifts", "skeletons")
+OTHERS = ("__init__", "__main__", "measure", "results", "scale", "shifts", "skeletons", "strangers")
 
 
 def table(found: dict[str, dict[str, Case]]) -> str:

@@ -79,7 +79,12 @@ def main(
     from extract.tracks.video import Looks
     from pipeline.lock import locked
 
-    found_by = {"format": kind, "label": label, "detector": detector, "tracker": tracker}
+    found_by: dict[str, object] = {
+        "format": kind,
+        "label": label,
+        "detector": detector,
+        "tracker": tracker,
+    }
     shape = Shape(margin, aspect, min_height)
     wanted = Wanted(out, shape, Looks(every, limit), query, shared_ids, found_by)
     source = Source(kind, label, detector, tracker, device)

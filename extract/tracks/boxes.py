@@ -43,8 +43,8 @@ def number(text: object, what: str, where: str) -> float:
         PipelineError: If it is none, or not finite.
     """
     try:
-        found = float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        found = float(str(text))
+    except ValueError:
         found = math.nan
     if not math.isfinite(found):
         raise PipelineError(f"{where}: {what} is {text!r:.40}. Give a number")

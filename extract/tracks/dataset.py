@@ -86,13 +86,12 @@ class Cutting:
             sources: Files that decide the result beside the videos.
 
         Raises:
-            PipelineError: If the folder holds something else, or boxes are behind the end.
+            PipelineError: If the folder holds something else, or two tracks would be one.
         """
         self.wanted, self.filmed, self.output = wanted, filmed, wanted.out
         _refuse_foreign(wanted.out)
         for one in filmed:
             kept = [box for box in one.boxes if box.frame in wanted.looks]
-            _refuse_behind_the_end(one.video, kept)
             one.crops = plan(kept, one.video.size, wanted.shape, one.counted)
         self._refuse_one_name_for_two()
         self._made_of = fingerprint(
@@ -248,23 +247,6 @@ def _refuse_foreign(out: Path) -> None:
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / ABOUT).exists()):
         raise PipelineError(
             f"{out} is there already, and was not made by this command. Name another folder"
-        )
-
-
-def _refuse_behind_the_end(video: Video, boxes: list[Box]) -> None:
-    """Raise where a box is in a frame behind the end of a whole video: it is of another one."""
-    last = max(boxes, key=lambda box: box.frame, default=None)
-    if last is None or last.frame < video.told_frames:
-        return
-    # What a video says about its length may be a guess.
-    count = video.count()
-    first = min(
-        (box for box in boxes if box.frame >= count), key=lambda box: box.frame, default=None
-    )
-    if first is not None and count >= video.told_frames:
-        raise PipelineError(
-            f"{first.where}: frame {first.frame} (from 0) is behind the end of {video.path}, which "
-            f"has {count} frames. Are these the boxes of another video?"
         )
 
 

@@ -51,6 +51,7 @@ def prepare(
             found = []
         else:
             found = _detect(wanted, video, source)
+        refuse_behind_the_end(video, [box for box in found if box.frame in wanted.looks])
         filmed.append(Filmed(video, _linked(found, wanted, video, source, left_out), left_out))
     return Cutting(wanted, filmed, [file for path in boxes for file in _files(path)])
 
@@ -99,6 +100,23 @@ def _linked(
     linked = link(near, video.fps / wanted.looks.every, source.tracker)
     left_out["of nobody: in one frame alone"] += len(kept) - len(linked)
     return [box._replace(frame=box.frame * wanted.looks.every) for box in linked]
+
+
+def refuse_behind_the_end(video: Video, boxes: list[Box]) -> None:
+    """Raise where a box is in a frame behind the end of a video: it is of another one.
+
+    Those behind a break, up to the length that the video says it has, are no mistake of theirs.
+    """
+    if not any(box.frame >= video.told_frames for box in boxes):
+        return
+    # What a video says about its length may be a guess.
+    end = max(video.told_frames, video.count())
+    behind = (box for box in boxes if box.frame >= end)
+    if first := min(behind, key=lambda box: box.frame, default=None):
+        raise PipelineError(
+            f"{first.where}: frame {first.frame} (from 0) is behind the end of {video.path}, which "
+            f"has {end} frames. Are these the boxes of another video?"
+        )
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Boxes without a track are linked: true boxes, with drop-outs and false alarms."""
 
 import sys
+from collections import Counter
 from itertools import groupby
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from extract.scene.film import Scene
 from extract.tracks.boxes import Box
 from extract.tracks.link import TRACKERS, link
+from extract.tracks.read import read_boxes
+from extract.tracks.video import Video
 from extract.walkers.camera import IMAGE_SIZE
 from pipeline.errors import PipelineError
 from tests.extract.tracks.identity import idf1
@@ -31,7 +34,14 @@ def truth(request) -> list[Box]:
     ]
 
 
-def detected(truth: list[Box], lost: float, false: float, error: float) -> list[Box]:
+def detected(
+    truth: list[Box],
+    lost: float,
+    false: float,
+    error: float,
+    size: tuple[int, int] = IMAGE_SIZE,
+    frames: int = FRAMES,
+) -> list[Box]:
     """Return what a detector might find: some boxes lost, all a little off, some of nobody."""
     rng = np.random.default_rng(0)
     found = []
@@ -42,8 +52,8 @@ def detected(truth: list[Box], lost: float, false: float, error: float) -> list[
             found.append(Box(one.frame, "", x, y, max(4, width), height, score, "", one.where))
     for _ in range(rng.poisson(false * len(truth))):
         like = truth[rng.integers(len(truth))]
-        x, y = rng.uniform(0, IMAGE_SIZE)
-        frame, score = int(rng.integers(FRAMES)), float(rng.uniform(0.3, 0.8))
+        x, y = rng.uniform(0, size)
+        frame, score = int(rng.integers(frames)), float(rng.uniform(0.3, 0.8))
         found.append(Box(frame, "", x, y, like.width, like.height, score, "", "false"))
     return sorted(found, key=lambda one: one.frame)
 
@@ -127,3 +137,16 @@ def test_idf1_is_that_of_the_library(truth):
         [ids(truth, t) for t in range(FRAMES)], [ids(found, t) for t in range(FRAMES)], alike
     )
     assert idf1(truth, found) == pytest.approx(expected["IDF1"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("lost", "false", "error", "bar"), [(0.0, 0.0, 0.0, 0.98), (0.1, 0.1, 0.02, 0.88)]
+)
+def test_people_of_a_real_street_keep_their_track(real_data, lost, false, error, bar):
+    """PETS 2009, S2.L1, the boxes of MOTChallenge 2015: ten frames a second."""
+    video = Video(real_data / "street/vtest.avi")
+    truth = read_boxes(real_data / "street/vtest_gt.txt", video, Counter())
+    assert (len(truth), len({box.track for box in truth})) == (4650, 19)
+    assert (video.size, video.told_frames, video.fps) == ((768, 576), 795, 10)
+    given = detected(truth, lost, false, error, video.size, video.told_frames)
+    assert idf1(truth, link(given, video.fps)) >= bar

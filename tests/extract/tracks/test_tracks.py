@@ -249,6 +249,7 @@ def foreign() -> None:
 
 def late() -> None:
     Path("late.txt").write_text("1,1,5,5,90,200\n99,1,5,5,90,200\n")
+    Path("loose.csv").write_text("frame,x,y,width,height,track\n1e12,5,5,90,200,\n")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +257,7 @@ def late() -> None:
     [
         (foreign, {}, "mine is there already, and was not made by this command"),
         (late, {"boxes": ["late.txt"]}, r"late.txt:2: frame 98 \(from 0\) is behind the end of"),
+        (late, {"boxes": ["loose.csv"]}, "loose.csv:2: frame 1000000000000 .from 0. is behind"),
         (late, {"video": ["late.txt"]}, "late.txt does not decode as a video"),
         (late, {"video": ["no.mp4"]}, "no.mp4 does not exist"),
         (late, {"boxes": None}, "Say where people are: --boxes FILE"),

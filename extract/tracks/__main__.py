@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli, console
+from pipeline import cli
 
 Video = Annotated[
     list[Path],
@@ -75,28 +75,13 @@ def main(
     cli.set_output(verbose, quiet)
     from extract.tracks.cut import Shape
     from extract.tracks.dataset import Wanted
-    from extract.tracks.run import Source, prepare
+    from extract.tracks.run import Source, carry_out
     from extract.tracks.video import Looks
-    from pipeline.lock import locked
 
-    found_by: dict[str, object] = {
-        "format": kind,
-        "label": label,
-        "detector": detector,
-        "tracker": tracker,
-    }
-    shape = Shape(margin, aspect, min_height)
-    wanted = Wanted(out, shape, Looks(every, limit), query, shared_ids, found_by)
     source = Source(kind, label, detector, tracker, device)
-    if dry_run:
-        prepare(wanted, video, boxes or [], source, dry_run=True).plan()
-        return
-    with locked(out):
-        run = prepare(wanted, video, boxes or [], source)
-        if run.is_done():
-            console.say(f"{out} is up to date")
-            return
-        console.summary(out, run.make(), f"python -m pipeline.params --enable {out.name}")
+    shape, looks = Shape(margin, aspect, min_height), Looks(every, limit)
+    wanted = Wanted(out, shape, looks, query, shared_ids, source.decides())
+    carry_out(wanted, video, boxes or [], source, dry_run)
 
 
 if __name__ == "__main__":

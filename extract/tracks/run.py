@@ -1,7 +1,7 @@
 """What the command of tracks does before it cuts: boxes from files or from a detector, linked."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from extract.tracks.boxes import Box
@@ -11,6 +11,7 @@ from extract.tracks.read import read_boxes
 from extract.tracks.video import Video
 from pipeline import console
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.lock import locked
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,26 @@ class Source:
     detector: str = ""
     tracker: str = "bytetrack"
     device: str = "auto"
+
+    def decides(self) -> dict[str, object]:
+        """Return what of it decides the result."""
+        return {name: value for name, value in asdict(self).items() if name != "device"}
+
+
+def carry_out(
+    wanted: Wanted, paths_of: list[Path], boxes: list[Path], source: Source, dry_run: bool
+) -> None:
+    """Do what the command line asks for, once; the arguments are those of `prepare`."""
+    if dry_run:
+        prepare(wanted, paths_of, boxes, source, dry_run).plan()
+        return
+    with locked(wanted.out):
+        run = prepare(wanted, paths_of, boxes, source)
+        if run.is_done():
+            console.say(f"{wanted.out} is up to date")
+            return
+        amount = run.make()
+        console.summary(wanted.out, amount, f"python -m pipeline.params --enable {wanted.out.name}")
 
 
 def prepare(

@@ -195,7 +195,7 @@ def test_the_page_about_own_videos_leads_to_a_ranking(project, knobs):
     assert "crops of" in dry
     assert "2 cameras" in cut
     ran = next(text for line, text in said.items() if line.startswith("dvc repro"))
-    made = {f"{stage}@mine" for stage in ("index", "pose2d", "pose3d", "shards")}
+    made = {f"{stage}@mine" for stage in ("index", "pose2d", "silhouettes", "pose3d", "shards")}
     assert made <= stages_run(ran) <= made | {"weights@movenet_lightning"}
     sheets = project / "work/inspect/mine"
     assert {"street_1.png", "street_1.gif"} <= {file.name for file in sheets.iterdir()}

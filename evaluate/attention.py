@@ -35,7 +35,6 @@ def main(
     cli.set_output(verbose, quiet)
     stage = start("attention", run, overrides, trial=trial)
     from evaluate.describe import Embedder
-    from pipeline import images
     from pipeline.errors import PipelineError
     from pipeline.paths import file_name
     from shards import draw
@@ -44,7 +43,8 @@ def main(
 
     shards = Shards(stage.read(paths.shards_dir(stage.dataset)))
     rows = spread(shards.rows(shards.find(tracklet)), frames)
-    pictures = [images.decode(jpeg) for jpeg in shards.jpeg(rows) if jpeg is not None]
+    found = zip(rows.tolist(), shards.jpeg(rows), strict=True)
+    pictures = [shards.decoded(row, jpeg) for row, jpeg in found if jpeg is not None]
     if not pictures:
         raise PipelineError(f"{tracklet} has no readable frame")
     heat = Embedder(stage).resemblance(pictures)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import console, paths, schema
+from pipeline.errors import PipelineError
+from pipeline.files import checked
+from pipeline.files.arrays import read_npy
 from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
@@ -131,7 +134,7 @@ class Embedding:
 
         describe_batch, workers = describer(), self.stage.params.runtime.workers
         files = [self.work / f"{name}-{start:08d}.npy" for start in range(0, len(self.data), CHUNK)]
-        missing = [i for i, file in enumerate(files) if not file.exists()]
+        missing = [i for i, file in enumerate(files) if not _is_whole(file)]
         done = len(self.data) - sum(min(CHUNK, len(self.data) - i * CHUNK) for i in missing)
         with console.progress(len(self.data), "clips", f"embed {name}", done) as meter:
             for i in missing:
@@ -142,7 +145,7 @@ class Embedding:
                     meter.advance(len(part))
                 with paths.write_atomic(files[i]) as temporary, temporary.open("wb") as file:
                     np.save(file, np.concatenate(rows))
-        values = np.concatenate([np.load(file) for file in files])
+        values = np.concatenate([read_npy(file, "Run the same command again") for file in files])
         return self.data.average(values).astype(np.float32)
 
     def _write(self, path: "Path", features: dict[str, np.ndarray]) -> None:
@@ -166,6 +169,14 @@ class Embedding:
         table = table.cast(schema.with_metadata(table.schema, **metadata))
         with paths.write_atomic(path) as temporary:
             pq.write_table(table, temporary)
+
+
+def _is_whole(file: "Path") -> bool:
+    """Return whether a part that a stopped run finished is there, and can be read."""
+    try:
+        return read_npy(file, "").ndim == 2
+    except PipelineError:
+        return False
 
 
 def colours(batch: dict[str, Any]) -> np.ndarray:
@@ -192,14 +203,18 @@ def tracklet_columns(data: "TestDataset", index: "Path", rebuild: str) -> "pa.Ta
         rebuild: The command that makes it.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    schema.check(index, schema.INDEX, rebuild)
-    rows = schema.current(pq.read_table(index), schema.INDEX).select(["tracklet", *schema.VIEW])
+    rows = checked.read_index(index, rebuild, ["tracklet", *schema.VIEW])
     seen = {row["tracklet"]: row for row in rows.to_pylist()}
-    trial = schema.metadata(pq.read_schema(index)).get("trial")
+    trial = schema.metadata(rows.schema).get("trial")
+    if trial is not None and not trial.isdecimal():
+        raise PipelineError(f"{index} says trial {trial!r}, which is no number. Run: {rebuild}")
     frame = data.table
     columns = {name: frame[name].tolist() for name in ("tracklet", "pid", "camid", "split")}
+    if strange := next((one for one in columns["tracklet"] if one not in seen), None):
+        raise PipelineError(
+            f"{index} does not know the tracklet {strange} of the shards. Run: {rebuild}"
+        )
     columns |= {
         name: [seen[tracklet][name] for tracklet in columns["tracklet"]] for name in schema.VIEW
     }

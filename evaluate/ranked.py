@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import console, images, paths
+from pipeline import console, paths
 from pipeline.schema import Status
 from shards import draw
 from shards.read import Shards
@@ -72,7 +72,7 @@ class Album:
         distance = np.abs(np.arange(len(rows)) - len(rows) // 2)
         row = int(rows[np.lexsort((distance, status != Status.OK))[0]])
         (jpeg,) = self.shards.jpeg([row])
-        frame = draw.blank(CELL, "no frame") if jpeg is None else images.decode(jpeg)
+        frame = draw.blank(CELL, "no frame") if jpeg is None else self.shards.decoded(row, jpeg)
         span = 0.95 * span_of(self.shards.xyz[rows])
         figure = draw.figure(self.shards.xyz[row], "front", FIGURE, span)
         return draw.fitted(frame, CELL), figure

@@ -177,7 +177,7 @@ def judge(stage: Stage, reading: ParserInput, parser: ModuleType) -> None:
     """
     is_whole = stage.on_disk.counts != "none" and not stage.limit
     _judge_counts(stage, reading, parser.FACTS.published if is_whole else {})
-    _judge_people(stage.dataset, reading, parser.FACTS.shared_people)
+    _judge_people(reading, parser.FACTS.shared_people)
 
 
 def _judge_counts(stage: Stage, reading: ParserInput, published: Mapping[str, int]) -> None:
@@ -191,7 +191,7 @@ def _judge_counts(stage: Stage, reading: ParserInput, published: Mapping[str, in
         faults.append(f"counts differ from the published ones: {difference}")
     if not faults:
         return
-    message = f"{stage.dataset}: {'; '.join(faults)}"
+    message = f"{reading.root}: {'; '.join(faults)}"
     if stage.on_disk.counts != "partial":
         raise PipelineError(
             f"{message}. Complete the dataset, or go on with it as it is: say counts: partial in "
@@ -200,13 +200,13 @@ def _judge_counts(stage: Stage, reading: ParserInput, published: Mapping[str, in
     console.warn(message)
 
 
-def _judge_people(dataset: str, reading: ParserInput, shared_people: str) -> None:
+def _judge_people(reading: ParserInput, shared_people: str) -> None:
     """Say who is both trained on and tested, unless that is usual."""
     shared = sorted(reading.tested_and_trained())
     if not shared or shared_people == "usual":
         return
     some = ", ".join(map(str, shared[:3])) + (", ..." if len(shared) > 3 else "")
-    message = f"{dataset}: {len(shared)} persons of train are in query or gallery too ({some})"
+    message = f"{reading.root}: {len(shared)} persons of train are in query or gallery too ({some})"
     if shared_people == "error":
         raise PipelineError(
             f"{message}. If they are the same people, take them out of train; else number them anew"

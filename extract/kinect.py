@@ -19,7 +19,8 @@ import numpy as np
 
 from extract.tracklets import ParserInput, Tracklet, list_folders
 from pipeline.errors import PipelineError
-from pipeline.names import natural
+from pipeline.files import texts
+from pipeline.names import listed, natural
 from pipeline.skeleton import Layout
 
 FRAMES = 6
@@ -27,6 +28,8 @@ FRAMES = 6
 CUT = 10
 # The Kinect's axes are x left, y up, z away; ours are x right, y down, z away.
 _AXES = np.array([-1.0, -1.0, 1.0])
+# Beyond this nobody walks, in whatever unit; as far as float32 goes.
+_FARTHEST = 1e30
 # Columns of BIWI and IAS-Lab: number, X, Y, Z, x in the image, y, TrackingState, QualityFlag, ...
 _POSITION, _TRACKING_STATE = (1, 2, 3), 6
 
@@ -103,7 +106,7 @@ def by_person(
     for split, part in parts.items():
         for person in sorted(people[split], key=pids.__getitem__):
             folder = reading.root / part / person
-            names = sorted((file.name for file in folder.glob("*skel.txt")), key=natural)
+            names = sorted((file.name for file in listed(folder, "*skel.txt")), key=natural)
             if not names:
                 reading.missing.append(f"{part}/{person}/ (no *skel.txt)")
                 continue
@@ -144,24 +147,31 @@ def read_skeletons(path: Path, separator: str, columns: Iterable[int], joints: i
     """
     columns = list(columns)
     rows = []
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            fields = line.split(separator)
-            try:
-                rows.append([float(fields[column]) for column in columns])
-            except (ValueError, IndexError):
-                raise PipelineError(
-                    f"{path}:{number}: expected numbers in columns {columns} (from 0, between "
-                    f"{separator!r}), found {line.strip()[:60]!r}. Copy the file again or remove it"
-                ) from None
+    for number, line in enumerate(texts.lines(path, "Copy the file again or remove it"), 1):
+        if not line.strip():
+            continue
+        fields = line.split(separator)
+        try:
+            rows.append([_finite(fields[column]) for column in columns])
+        except (ValueError, IndexError):
+            raise PipelineError(
+                f"{path}:{number}: expected numbers in columns {columns} (from 0, between "
+                f"{separator!r}), found {line.strip()[:60]!r}. Copy the file again or remove it"
+            ) from None
     if not rows or len(rows) % joints:
         raise PipelineError(
             f"{path} holds {len(rows)} lines; a skeleton has {joints}, one per joint. "
             "Copy the file again or remove it"
         )
     return np.array(rows).reshape(-1, joints, len(columns))
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    # As far as a float32 reaches: a damaged file can claim that somebody walks beyond.
+    if not abs(number) < _FARTHEST:
+        raise ValueError(text)
+    return number
 
 
 def deal(items: list, trial: int, pid: int, gallery: Callable[[int], int]) -> dict[str, list]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from extract.tracklets import RULES
 from pipeline import schema
 from pipeline.errors import PipelineError
 
@@ -18,6 +19,10 @@ def rules_of(index: Path, rebuild: str) -> dict[str, bool]:
         PipelineError: If it is not an index, or of an earlier version.
     """
     found = schema.metadata(schema.check(index, schema.INDEX, rebuild))
-    if "rules" not in found:
+    try:
+        rules = json.loads(found.get("rules", "null"))
+    except ValueError:
+        rules = None
+    if not isinstance(rules, dict) or any(not isinstance(rules.get(name), bool) for name in RULES):
         raise PipelineError(f"{index} does not say how its dataset is scored. Run: {rebuild}")
-    return json.loads(found["rules"])
+    return rules

@@ -13,6 +13,9 @@ from pipeline import console, paths, schema
 from pipeline.code.fingerprint import fingerprint, is_done, note_done
 from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
+from pipeline.files import checked
+from pipeline.files.tables import TableFile
+from pipeline.names import listed
 from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ class Drawing:
         """
         self._stage = stage
         folder = stage.read(paths.pose2d_dir(stage.dataset))
-        self._files = sorted(folder.glob("*.parquet"))
+        self._files = listed(folder, "*.parquet")
         if not self._files:
             raise PipelineError(f"{folder} holds no joints. Run: {stage.rebuild('pose2d')}")
         for file in self._files:
@@ -88,9 +91,8 @@ class Drawing:
 
     @property
     def _frames(self) -> int:
-        import pyarrow.parquet as pq
-
-        return sum(pq.read_metadata(file).num_rows for file in self._files) if self._draws else 0
+        fix = f"Run: {self._stage.rebuild('pose2d')}"
+        return sum(len(TableFile(file, fix)) for file in self._files) if self._draws else 0
 
     def make(self) -> str:
         """Draw them all and write the table; without anything to draw it has no rows."""
@@ -113,15 +115,21 @@ class Drawing:
 
     def _pictures(self) -> Iterator[tuple["pa.Array", list[bytes | None]]]:
         import numpy as np
-        import pyarrow.parquet as pq
 
         columns = ["frame", "path", "width", "height", "xy_px", "score", "status"]
         left = self._stage.limit or np.inf
         for file in self._files if self._draws else ():
-            with pq.ParquetFile(file) as opened:
-                for batch in opened.iter_batches(4096, columns=columns, use_threads=False):
+            fix = f"Run: {self._stage.rebuild('pose2d')}"
+            with TableFile(file, fix) as opened:
+                for table in opened.batches(4096):
+                    checked.check_rows(table, file, fix)
+                    checked.check_found(table, file, fix)
+                    batch = table.select(columns).combine_chunks()
                     left -= int((batch["frame"].to_numpy() == 0).sum())
-                    yield batch["path"], [self._one(row) for row in batch.to_pylist()]
+                    yield (
+                        batch["path"].combine_chunks(),
+                        [self._one(row) for row in batch.to_pylist()],
+                    )
                     if left < 0:
                         return
 

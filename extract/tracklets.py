@@ -12,16 +12,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR, number_in, person_numbers
 from pipeline.paths import below
 
-if TYPE_CHECKING:
-    import numpy as np
-
 BATCH_TRACKLETS = 512
+RULES = ("gallery_includes_queries", "same_camera_counts", "both_ways")
+# What the columns of the index hold.
+_LARGEST = {"pid": 2**31 - 1, "camid": 2**15 - 1, "clothes": 2**15 - 1}
+_LARGEST_FRAME_NUMBER = 2**31 - 1
+# What systems and programs of their own put beside anybody's folders.
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 
 
 class Tracklet(NamedTuple):
@@ -79,8 +82,7 @@ class DatasetFacts:
     @property
     def rules(self) -> dict[str, bool]:
         """How the dataset's authors score, for the index to carry."""
-        names = ("gallery_includes_queries", "same_camera_counts", "both_ways")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in RULES}
 
 
 @dataclass
@@ -105,9 +107,11 @@ class ParserInput:
     people: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     notes: dict[str, str] = field(default_factory=dict)
 
-    def number_people(self, names: Iterable[str], nobody: Collection[int] = ()) -> dict[str, int]:
+    def number_people(
+        self, names: Iterable[str], nobody: Collection[int] = (), where: Path | None = None
+    ) -> dict[str, int]:
         """Number people as `person_numbers` does; the index notes who got another number."""
-        numbers = person_numbers(names, self.root, nobody)
+        numbers = person_numbers(names, where or self.root, nobody)
         if any(number != number_in(name) for name, number in numbers.items()):
             self.notes["persons"] = json.dumps(numbers)
         return numbers
@@ -150,7 +154,7 @@ def write_index(
 
     schema = with_metadata(INDEX, **metadata)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        ordered = _in_order(tracklets, reading)
+        ordered = (_fitting(one, reading.root) for one in _in_order(tracklets, reading))
         while batch := list(islice(ordered, BATCH_TRACKLETS)):
             rows = [tracklet._asdict() for tracklet in batch]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
@@ -209,27 +213,13 @@ def note_missing_frames(tracklets: Iterable[Tracklet], reading: ParserInput) -> 
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder, but not hidden ones."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-        )
-
-
-def read_mat(path: Path, key: str) -> "np.ndarray":
-    """Read one array of a MATLAB file of version 5.
-
-    Raises:
-        PipelineError: If it is no such file or has no such array.
-    """
-    from scipy.io import loadmat
-
+    """Return the sorted names of the folders in a folder, but not those of systems."""
     try:
-        return loadmat(path)[key]
-    except KeyError:
-        raise PipelineError(f"{path} has no array {key}. Copy it again.") from None
-    except Exception as error:  # a damaged file fails anywhere in the reader, in many ways
-        raise PipelineError(f"{path} is no MATLAB 5 file ({error}). Copy it again.") from None
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in entries if entry.is_dir()]
+    except NotADirectoryError:
+        raise PipelineError(f"{folder} is a file and should be a folder. Copy it again") from None
+    return sorted(name for name in found if name[0] != "." and name not in _OF_SYSTEMS)
 
 
 def last_number(name: str, otherwise: int) -> int:
@@ -256,6 +246,26 @@ def from_folder(
     return Tracklet(tracklet, pid, camid, split, [f"{folder}/{n}" for n in names], numbers)
 
 
+def _fitting(tracklet: Tracklet, root: Path) -> Tracklet:
+    """Return a tracklet whose numbers fit into the columns of the index.
+
+    Frames that are numbered by a clock, in milliseconds or nanoseconds, are counted from 1 instead.
+
+    Raises:
+        PipelineError: If a person, camera or outfit has a larger number than a column holds.
+    """
+    for name, largest in _LARGEST.items():
+        number = getattr(tracklet, name)
+        if number is not None and not -largest <= number <= largest:
+            raise PipelineError(
+                f"{root}: {name} of tracklet {tracklet.tracklet} is {number}, and the largest "
+                f"that there can be is {largest}. Give smaller numbers"
+            )
+    if max(map(abs, tracklet.frame_numbers), default=0) > _LARGEST_FRAME_NUMBER:
+        return tracklet._replace(frame_numbers=list(range(1, len(tracklet.frames) + 1)))
+    return tracklet
+
+
 def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
@@ -270,9 +280,13 @@ def _in_order(tracklets: Iterable[Tracklet], reading: ParserInput) -> Iterator[T
     for tracklet in tracklets:
         name = tracklet.tracklet
         if name in seen:
-            raise PipelineError(f"Two tracklets are called {name}. Rename one of them.")
+            raise PipelineError(
+                f"{reading.root}: two tracklets are called {name}. Rename one of them"
+            )
         if not tracklet.frames:
-            raise PipelineError(f"Tracklet {name} has no frames. Remove it from the lists.")
+            raise PipelineError(
+                f"{reading.root}: tracklet {name} has no frames. Remove it from the lists"
+            )
         assert last < tracklet.key, f"{name} is out of order"
         for frame in tracklet.frames:
             below(reading.root, frame)

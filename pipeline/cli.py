@@ -13,6 +13,7 @@ A command ends like this::
 Commands that are stages end shorter: see `pipeline.stage`.
 """
 
+import contextlib
 import functools
 import sys
 import traceback
@@ -21,8 +22,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline import console
-from pipeline.errors import PipelineError
+from pipeline import console, paths
+from pipeline.errors import PipelineError, told
 
 Dataset = Annotated[
     str,
@@ -64,21 +65,32 @@ def set_output(verbose: bool, quiet: bool) -> None:
     console.set_quiet(quiet)
 
 
+def _keep_traceback() -> None:
+    """Keep what nobody foresaw: a run of ten hours need not be repeated to see where it failed."""
+    with contextlib.suppress(OSError):
+        paths.WORK.mkdir(exist_ok=True)
+        (paths.WORK / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+
+
 def run(main: Callable[..., None]) -> None:
-    """Run a command: a user's mistake is one line on standard error and exit code 1."""
+    """Run a command: whatever goes wrong is one line on standard error and exit code 1."""
 
     @functools.wraps(main)
     def command(*args: object, **kwargs: object) -> None:
         try:
             main(*args, **kwargs)
-        except PipelineError as error:
-            if _verbose:
-                traceback.print_exc()
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print("\nstopped; the same command continues where this one ended", file=sys.stderr)
             raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if _verbose:
+                traceback.print_exc()
+            elif not isinstance(error, PipelineError | OSError | MemoryError):
+                _keep_traceback()
+            print(f"error: {told(error)}", file=sys.stderr)
+            raise typer.Exit(1) from None
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)

@@ -3,10 +3,9 @@
 Run after `dvc repro`:   python -m pipeline.finish
 """
 
-import json
-
 from pipeline import console, paths
 from pipeline.cli import run
+from pipeline.files.texts import read_scores
 from pipeline.params.config import load
 
 
@@ -19,7 +18,7 @@ def main() -> None:
         if not file.exists():
             console.warn(f"{file} is missing. Run: dvc repro score@{name}")
             continue
-        metrics = json.loads(file.read_text())
+        metrics = read_scores(file, f"Run: dvc repro score@{name}")
         scores = [f"{100 * metrics[key]:.1f}" for key in ("mAP", "rank1", "rank5", "mINP")]
         rows.append((name, *scores, metrics["queries_scored"]))
     console.table("Scores in %", ("run", "mAP", "Rank-1", "Rank-5", "mINP", "queries"), rows)

@@ -1,6 +1,8 @@
 """Frames: which files are some, in which order, and the one decoder that all stages share."""
 
+import io
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -11,9 +13,11 @@ from pipeline.errors import PipelineError
 from pipeline.names import natural
 from pipeline.schema import Status
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# A few kilobytes can claim to be a picture of gigabytes. The second is what columns hold.
+LARGEST_PIXELS, LARGEST_SIDE = 1 << 26, 2**15 - 1
 _JPEG, _PNG, _JPEG_END, _PNG_END = b"\xff\xd8", b"\x89PNG", b"\xff\xd9", b"IEND"
-_START_OF_SCAN = 0xDA
+_RIFF, _START_OF_SCAN = b"RIFF", 0xDA
 # Of 255 levels.
 _BLANK_STD = 2.0
 # OpenCV names reduced decoding after grey or BGR pictures; the size is a bit of its own.
@@ -53,7 +57,7 @@ def read(path: Path) -> tuple[np.ndarray | None, Status]:
         return decode(paths.read_bytes(path)), Status.OK
     except FileNotFoundError:
         return None, Status.MISSING
-    except (OSError, PipelineError):
+    except (OSError, ValueError, PipelineError):
         return None, Status.UNREADABLE
 
 
@@ -70,6 +74,15 @@ def decode(data: bytes, shrink: int = 1, into: np.ndarray | None = None) -> np.n
         PipelineError: If the bytes are no image, or only the beginning of one.
     """
     image = None
+    if not data:
+        raise PipelineError("a frame of 0 bytes does not decode as an image")
+    if (size := size_of(data)) and not (
+        max(size) <= LARGEST_SIDE and size[0] * size[1] <= LARGEST_PIXELS
+    ):
+        raise PipelineError(
+            f"a frame of {size[0]} x {size[1]} pixels is larger than the {LARGEST_PIXELS >> 20} "
+            "million that are decoded"
+        )
     if _is_whole(data):
         image = _decode_jpeg(data, shrink, into)
         if image is None:
@@ -103,7 +116,41 @@ def _is_whole(data: bytes) -> bool:
     """
     if data.startswith(_JPEG):
         return data.endswith(_JPEG_END) or data.find(_JPEG_END, _first_scan(data)) >= 0
+    if data.startswith(_RIFF):
+        return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     return _PNG_END in data if data.startswith(_PNG) else bool(data)
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of an encoded frame without decoding it; None where it says none."""
+    try:
+        if data.startswith(_JPEG):
+            import simplejpeg
+
+            height, width, *_ = simplejpeg.decode_jpeg_header(data)
+            return int(width), int(height)
+        if data.startswith(_PNG):
+            return struct.unpack(">II", data[16:24])
+        if data.startswith(b"BM"):
+            width, height = struct.unpack("<ii", data[18:26])
+            return abs(width), abs(height)
+    except (ValueError, KeyError, struct.error):
+        # Damaged: the decoder says so.
+        return None
+    return _size_of_any(data)
+
+
+def _size_of_any(data: bytes) -> tuple[int, int] | None:
+    """OpenCV decodes more formats than we know; Pillow reads the size of nearly all of them."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return LARGEST_SIDE + 1, LARGEST_SIDE + 1
+    except Exception:  # a damaged header fails in many ways
+        return None
 
 
 def _first_scan(jpeg: bytes) -> int:

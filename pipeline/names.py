@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable
+from pathlib import Path
 
 from pipeline.errors import PipelineError
 
@@ -9,6 +10,8 @@ from pipeline.errors import PipelineError
 # not of each other either, and nobody to learn or to look for. Junk (boxes that miss the person) is
 # never ranked.
 DISTRACTOR, JUNK = 0, -1
+# Larger numbers than a column holds are names.
+_LARGEST_PID = 2**31 - 2
 # 7, -1 and 0001, and 7.0 as pandas writes it in a column with gaps.
 _NUMBER = re.compile(r"\s*(-?[0-9]+)(?:\.0*)?\s*")
 
@@ -21,6 +24,14 @@ def natural(name: str) -> list[tuple[int, str]]:
     """
     parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
     return [(int(digits), digits) if digits else (-1, text) for digits, text in parts]
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a folder that match a pattern, sorted, without hidden ones.
+
+    Some systems put `._train-00000.parquet` beside train-00000.parquet.
+    """
+    return sorted(file for file in folder.glob(pattern) if not file.name.startswith("."))
 
 
 def number_in(text: str) -> int | None:
@@ -70,7 +81,11 @@ def person_numbers(
     """
     found = {name: number_in(name) for name in sorted(set(names), key=natural)}
     _check(found, where, nobody)
-    known = {name: number for name, number in found.items() if number is not None}
+    known = {
+        name: number
+        for name, number in found.items()
+        if number is not None and number <= _LARGEST_PID
+    }
     others = {name: number for name, number in known.items() if number in nobody}
     people = [name for name in found if name not in others]
     if known.keys() >= set(people):

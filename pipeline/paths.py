@@ -1,5 +1,6 @@
 """Where everything lies: one function per kind of file, relative to the project folder."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -9,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, is_full, told
 
 ROOT = Path(__file__).parent.parent
 WORK = Path("work")
@@ -188,8 +189,16 @@ def write_atomic(path: Path) -> Generator[Path]:
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)
+    except PipelineError:
+        raise
+    except Exception as error:
+        # Arrow, PyTorch and safetensors each say it in their own words, and without the name.
+        if is_full(error):
+            raise PipelineError(f"{path} cannot be written: {told(error)}") from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sweep(output: Path) -> None:

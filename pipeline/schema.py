@@ -9,9 +9,9 @@ from enum import IntEnum
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import PipelineError
+from pipeline.files.tables import read_schema, texts
 from pipeline.skeleton import H36M17, Layout, layout
 
 # Of version 1 differ: `interpolated` was called `bridged`, and what `_LATER` names was not there.
@@ -132,7 +132,7 @@ def with_metadata(schema: pa.Schema, **metadata: object) -> pa.Schema:
 
 def metadata(schema: pa.Schema) -> dict[str, str]:
     """Return the text metadata of a schema read from a file."""
-    return {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    return texts(schema)
 
 
 def check(path: Path, expected: pa.Schema, rebuild: str) -> pa.Schema:
@@ -180,20 +180,16 @@ def check_shard(path: Path, rebuild: str) -> pa.Schema:
     """Do as `check` does, with the columns that belong to the shard's joint layout."""
     found = _read(path, rebuild)
     name = metadata(found).get("layout3d", H36M17.name)
-    _compare(path, found, shard(layout(name)), rebuild)
+    try:
+        joints = layout(name)
+    except PipelineError as error:
+        raise PipelineError(f"{path}: {error}. Run: {rebuild}") from None
+    _compare(path, found, shard(joints), rebuild)
     return found
 
 
 def _read(path: Path, rebuild: str) -> pa.Schema:
-    try:
-        found = pq.read_schema(path)
-    except FileNotFoundError:
-        raise PipelineError(f"{path} is missing. Run: {rebuild}") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise PipelineError(
-            f"{path} is not a readable Parquet file ({reason}). Run: {rebuild}"
-        ) from None
+    found = read_schema(path, f"Run: {rebuild}")
     version = metadata(found).get("schema_version", "none")
     if version not in READABLE:
         raise PipelineError(

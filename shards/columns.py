@@ -4,12 +4,17 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import paths, schema
+from pipeline.errors import PipelineError
+from pipeline.files import checked, tables
+from pipeline.files.arrays import read_npy
+from pipeline.files.tables import TableFile
 from pipeline.schema import VIEW
 
 # Raised whenever the cached arrays change in kind, so that those of an older program are not read.
@@ -35,8 +40,9 @@ _TRACKLET_KEY = ["tracklet", "pid", "camid", "split", *VIEW]
 def cached(name: str, files: list[Path]) -> Path:
     """Return the folder of arrays of some shards, made on first use by any process."""
     folder = paths.work_dir("columns", name, _fingerprint(files))
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
+    shutil.rmtree(folder, ignore_errors=True)
     made = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
@@ -50,6 +56,17 @@ def cached(name: str, files: list[Path]) -> Path:
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether the arrays are there and can be opened; a damaged one is made again."""
+    try:
+        for name in ("places", "silhouette_ends", *_COLUMNS):
+            read_npy(folder / f"{name}.npy", "", mmap_mode="r")
+        tables.read(folder / "tracklets.parquet", "")
+        return (folder / "groups.npy").is_file() and (folder / "silhouettes.bin").is_file()
+    except PipelineError:
+        return False
 
 
 def joints(column: pa.ChunkedArray, shape: tuple[int, ...]) -> np.ndarray:
@@ -102,19 +119,24 @@ def _fingerprint(files: list[Path]) -> str:
 
 def _copy_columns(files: list[Path], folder: Path) -> None:
     """Copy the small columns of all files to one array each, a row group at a time."""
-    opened = [pq.ParquetFile(file) for file in files]
-    frames = sum(file.metadata.num_rows for file in opened)
-    numbers = opened[0].schema_arrow.field("xyz").type.list_size
+    rebuild = f"Run: dvc repro shards@{files[0].parent.name}"
+    opened = [TableFile(file, rebuild) for file in files]
+    frames = sum(map(len, opened))
+    if not frames:
+        raise PipelineError(f"{files[0]} holds no frames. {rebuild}")
+    numbers = opened[0].schema.field("xyz").type.list_size
     kinds = _COLUMNS | {"xyz": ((numbers // 3, 3), np.float32)}
     arrays = {
-        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (frames, *shape))
+        name: mapped(folder / f"{name}.npy", dtype, (frames, *shape))
         for name, (shape, dtype) in kinds.items()
     }
     groups, keys, start = [], [], 0
     silhouettes = Silhouettes(folder, frames)
     for i, file in enumerate(opened):
-        for group in range(file.num_row_groups):
+        for group in range(file.metadata.num_row_groups):
             table = _read_group(file, group, [*_TRACKLET_KEY, "frame", "silhouette", *kinds])
+            checked.check_rows(table, file.path, rebuild)
+            checked.check_order(table, file.path, rebuild, begun=group > 0)
             silhouettes.add(table["silhouette"])
             stop = start + len(table)
             for name, (shape, dtype) in kinds.items():
@@ -136,16 +158,34 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
     fields = [("first", np.int64), ("file", np.int32), ("group", np.int32)]
     np.save(folder / "groups.npy", np.array(groups, dtype=fields))
     tracklets = pa.concat_tables(keys)
+    if len(set(tracklets["tracklet"].to_pylist())) < len(tracklets):
+        raise PipelineError(
+            f"{files[0].parent}: a tracklet stands twice in {_some(files)}. {rebuild}"
+        )
     bounds = np.append(tracklets["first"].to_numpy(), frames)
     tracklets = tracklets.append_column("length", pa.array(np.diff(bounds)))
     pq.write_table(tracklets, folder / "tracklets.parquet")
 
 
-def _read_group(file: pq.ParquetFile, group: int, names: list[str]) -> pa.Table:
+def _some(files: list[Path]) -> str:
+    return ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+
+
+def mapped(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a new array mapped to a file, whose place on the disk is taken at once.
+
+    A disk that is full when a mapped page is written ends the process without a word.
+    """
+    made = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    with file.open("rb+") as opened:
+        os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return made
+
+
+def _read_group(file: TableFile, group: int, names: list[str]) -> pa.Table:
     """Read columns of a row group, of whatever version, under the names of this one."""
-    found = schema.stored(names, file.schema_arrow)
-    table = file.read_row_group(group, columns=found, use_threads=False)
-    xyz = file.schema_arrow.field("xyz")
+    table = file.groups([group], schema.stored(names, file.schema))
+    xyz = file.schema.field("xyz")
     fields = [xyz if name == "xyz" else schema.SHARD.field(name) for name in names]
     return schema.current(table, pa.schema(fields))
 
@@ -156,9 +196,7 @@ class Silhouettes:
     def __init__(self, folder: Path, frames: int) -> None:
         """Open the two files of a folder for so many frames."""
         self._file = (folder / "silhouettes.bin").open("wb")
-        self._ends = np.lib.format.open_memmap(
-            folder / "silhouette_ends.npy", "w+", np.int64, (frames + 1,)
-        )
+        self._ends = mapped(folder / "silhouette_ends.npy", np.int64, (frames + 1,))
         self._frames = 0
 
     def add(self, column: pa.ChunkedArray) -> None:

@@ -16,6 +16,8 @@ import typer
 from pipeline import console, paths
 from pipeline.cli import Dataset, Quiet, Verbose, run, set_output
 from pipeline.errors import PipelineError
+from pipeline.files import arrays, checked, texts
+from pipeline.names import listed
 from pipeline.paths import below, file_name
 
 if TYPE_CHECKING:
@@ -94,13 +96,8 @@ def csip_file(format_: str, frame: str) -> Path:
 
 def _frames_by_tracklet(dataset: str, format_: str) -> dict[str, list[Path]]:
     """Return where the JSON of every frame lies, by tracklet in the order of the index."""
-    import pyarrow.parquet as pq
-
-    from pipeline import schema
-
     file = paths.index_file(dataset)
-    schema.check(file, schema.INDEX, f"dvc repro index@{dataset}")
-    index = pq.read_table(file, columns=["tracklet", "frames"])
+    index = checked.read_index(file, f"dvc repro index@{dataset}", ["tracklet", "frames"])
     return {
         row["tracklet"]: [below(Path(), str(csip_file(format_, frame))) for frame in row["frames"]]
         for row in index.to_pylist()
@@ -114,7 +111,7 @@ def _export(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
     from shards.columns import joints
     from shards.write.join import by_tracklet
 
-    files = sorted(paths.pose3d_dir(dataset).glob("*.parquet"))
+    files = listed(paths.pose3d_dir(dataset), "*.parquet")
     if not files:
         raise PipelineError(
             f"{paths.pose3d_dir(dataset)} holds no joints. Run: dvc repro pose3d@{dataset}"
@@ -123,8 +120,13 @@ def _export(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
         schema.check(file, schema.POSE3D, f"dvc repro pose3d@{dataset}")
     written = 0
     with console.progress(sum(map(len, frames.values())), "frames", "export") as meter:
-        for table in by_tracklet(files, schema.POSE3D):
+        for table in by_tracklet(files, schema.POSE3D, f"dvc repro pose3d@{dataset}"):
             name = table["tracklet"][0].as_py()
+            if len(frames.get(name, ())) != len(table):
+                raise PipelineError(
+                    f"{paths.pose3d_dir(dataset)} and {paths.index_file(dataset)} disagree about "
+                    f"the frames of {name}. Run: dvc repro pose3d@{dataset}"
+                )
             xyz = joints(table["xyz"], (17, 3))
             if kind == Kind.NPY:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +156,6 @@ def _write_json(files: list[Path], xyz: "np.ndarray", table: "pa.Table") -> None
 
 
 def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]]) -> int:
-    import pyarrow.parquet as pq
 
     from extract.engine.chunks import ChunkStore, cut, write_chunk
     from pipeline.code.fingerprint import sha256
@@ -162,7 +163,7 @@ def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]
 
     if not folder.is_dir():
         raise PipelineError(f"{folder} is no folder. Give the one that holds the joints")
-    index = pq.read_table(paths.index_file(dataset))
+    index = checked.read_index(paths.index_file(dataset), f"dvc repro index@{dataset}")
     chunks = cut(
         [len(files) for files in frames.values()], index["split"].to_pylist(), CHUNK_FRAMES
     )
@@ -231,18 +232,22 @@ def _from_json(file: Path) -> tuple["np.ndarray | None", int, bool]:
     """Return joints around the pelvis, status and whether they were interpolated."""
     from pipeline.schema import Status
 
-    try:
-        content = json.loads(file.read_text())
-        points = _centred(content["keypoints"])
-    except FileNotFoundError:
+    if not file.exists():
         return None, int(Status.LOW_SCORE), False
-    except (ValueError, KeyError, TypeError):
+    content = texts.read_json(file, "Repair or remove it")
+    try:
+        points = _centred(content["keypoints"])
+        status = int(Status(content.get("status", Status.OK)))
+        # Files of version 1 say `bridged`.
+        interpolated = content.get("interpolated", content.get("bridged", False))
+        if not isinstance(interpolated, bool):
+            raise ValueError(interpolated)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise PipelineError(
-            f'{file} does not hold {{"keypoints": 17 times [x, y, z]}}. Repair or remove it'
+            f'{file} does not hold {{"keypoints": 17 times [x, y, z]}}, and perhaps status and '
+            "interpolated. Repair or remove it"
         ) from None
-    # Files of version 1 say `bridged`.
-    interpolated = content.get("interpolated", content.get("bridged", False))
-    return points, content.get("status", int(Status.OK)), interpolated
+    return points, status, interpolated
 
 
 def _from_npy(file: Path, frames: int) -> Iterator[tuple["np.ndarray | None", int, bool]]:
@@ -250,18 +255,17 @@ def _from_npy(file: Path, frames: int) -> Iterator[tuple["np.ndarray | None", in
 
     from pipeline.schema import Status
 
-    try:
-        xyz = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
+    if not file.exists():
         yield from [(None, int(Status.LOW_SCORE), False)] * frames
         return
-    except (ValueError, OSError) as error:
-        raise PipelineError(f"{file} is no readable .npy of numbers ({error})") from None
+    xyz = arrays.read_npy(file, "Repair or remove it")
     if xyz.shape not in ((frames, 17, 3), (frames, 51)):
         raise PipelineError(
             f"{file} has shape {xyz.shape}; the index has {frames} frames of it, so it should be "
             f"({frames}, 17, 3)"
         )
+    with np.errstate(over="ignore"):
+        xyz = xyz.astype(np.float32)
     for one in xyz.reshape(frames, 17, 3):
         yield (_centred(one) if np.isfinite(one).all() else None), int(Status.OK), False
 
@@ -270,7 +274,8 @@ def _centred(points: Any) -> "np.ndarray | None":
     """Return `(17, 3)` joints around the pelvis; None where all are zero, which means failure."""
     import numpy as np
 
-    xyz = np.asarray(points, np.float32)
+    with np.errstate(over="ignore"):
+        xyz = np.asarray(points, np.float32)
     if xyz.shape != (17, 3) or not np.isfinite(xyz).all():
         raise ValueError(xyz.shape)
     return xyz - xyz[:1] if xyz.any() else None

@@ -101,12 +101,13 @@ def _draw(shards: "Shards", position: int, file: Path, frames: int, truth: "Trut
 
 
 def _describe(shards: "Shards", picture: Path) -> None:
-    import pyarrow.parquet as pq
-
+    from pipeline.files.tables import TableFile, read_schema
     from shards import quality, sheets
 
     size = sum(file.stat().st_size for file in shards.files)
-    groups = sum(pq.read_metadata(file).num_row_groups for file in shards.files)
+    groups = sum(
+        TableFile(file, f"Run: {shards.rebuild}").metadata.num_row_groups for file in shards.files
+    )
     console.say(
         f"{shards.folder}: {len(shards.files)} files, {console.size(size)}, "
         f"{groups} row groups, schema {shards.metadata['schema_version']}"
@@ -127,7 +128,7 @@ def _describe(shards: "Shards", picture: Path) -> None:
             for name, value in compared.items()
         ]
         console.table("\nAgainst ground truth", ("measure", "value"), rows)
-    columns = [(field.name, str(field.type)) for field in pq.read_schema(shards.files[0])]
+    columns = [(field.name, str(field.type)) for field in read_schema(shards.files[0], "")]
     console.table("\nColumns", ("name", "type"), columns)
     console.table("\nMade by", ("key", "value"), sorted(shards.metadata.items()))
     with paths.write_atomic(picture) as temporary:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from extract.pose_metrics import mpjpe, pck, procrustes, true_scale
 from pipeline import paths
+from pipeline.files.tables import read_as
 from pipeline.names import DISTRACTOR
 from pipeline.schema import Status
 from shards.columns import joints
@@ -101,8 +102,16 @@ class Truth:
 
     def __init__(self, shards: Shards, file: Path) -> None:
         """Find the frames of the shards in `truth.parquet` by their paths."""
-        columns = ["path", "xy_px", "visibility", "xyz"]
-        truth = pq.read_table(file, columns=columns, use_threads=False)
+        truth = read_as(
+            file,
+            {
+                "path": pa.string(),
+                "xy_px": pa.list_(pa.float32(), 34),
+                "visibility": pa.list_(pa.float32(), 17),
+                "xyz": pa.list_(pa.float32(), 51),
+            },
+            "Run: dvc repro walkers",
+        )
         at = pc.index_in(shards.paths(), truth["path"].combine_chunks())
         is_found = at.is_valid().to_numpy(zero_copy_only=False)
         rows = at.fill_null(0).to_numpy()

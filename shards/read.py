@@ -15,8 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import paths, schema
+from pipeline import images, paths, schema
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.files import tables
+from pipeline.files.tables import TableFile
+from pipeline.names import listed
 from pipeline.paths import file_name
 from pipeline.skeleton import H36M17, Layout, layout
 from shards.columns import LENGTH_BITS, NO_FRAME, UNKNOWN, cached, frame_places
@@ -47,10 +50,11 @@ class Shards:
         """
         self.folder = Path(folder)
         is_file = self.folder.is_file()
-        self.files = [self.folder] if is_file else sorted(self.folder.glob("*.parquet"))
+        self.files = [self.folder] if is_file else listed(self.folder, "*.parquet")
         dataset = (self.folder.parent if is_file else self.folder).name
         # A folder does not say who makes it.
         rebuild = f"dvc repro shards@{dataset}, or of skeletons alone dvc repro kinect@{dataset}"
+        self.rebuild = rebuild
         if not self.files:
             raise PipelineError(f"{self.folder} holds no shards. Run: {rebuild}")
         found = [schema.check_shard(file, rebuild) for file in self.files]
@@ -62,7 +66,7 @@ class Shards:
                 "Keep each dataset in a folder of its own"
             )
         self.layout: Layout = layout(names[0])
-        self._opened: dict[int, pq.ParquetFile] = {}
+        self._opened: dict[int, TableFile] = {}
         self._pid = os.getpid()
         self._mapped: dict[int, np.ndarray] = {}
         self._arrays: dict[str, np.ndarray] = {}
@@ -162,8 +166,9 @@ class Shards:
 
     def paths(self) -> pa.Array:
         """Return where each frame came from, relative to the dataset's folder, `F` strings."""
-        tables = [pq.read_table(file, columns=["path"], use_threads=False) for file in self.files]
-        return pa.concat_tables(tables)["path"].combine_chunks()
+        fix = f"Run: {self.rebuild}"
+        found = [tables.read(file, fix, ["path"]) for file in self.files]
+        return pa.concat_tables(found)["path"].combine_chunks()
 
     def find(self, tracklet: str) -> int:
         """Return the position of a tracklet in `tracklets`.
@@ -179,6 +184,26 @@ class Shards:
             )
         return int(at[0])
 
+    def decoded(
+        self, row: int, jpeg: bytes | None, shrink: int = 1, into: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Decode what `jpeg` returned for a global row, as `pipeline.images.decode` does.
+
+        Raises:
+            PipelineError: If it is none, or no image: the shard is damaged.
+        """
+        try:
+            return images.decode(jpeg or b"", shrink, into)
+        except PipelineError as error:
+            starts = self.tracklets["first"].to_numpy()
+            at = int(np.searchsorted(starts, row, side="right")) - 1
+            group = int(np.searchsorted(self._groups["first"], row, side="right")) - 1
+            file = self.files[int(self._groups["file"][group])]
+            raise PipelineError(
+                f"{file}: frame {row - starts[at]} of {self.tracklets['tracklet'].iat[at]}: "
+                f"{error}. Run: {self.rebuild}"
+            ) from None
+
     def rows(self, position: int) -> np.ndarray:
         """Return the global rows of the tracklet at a position of `tracklets`."""
         first, length = (int(self.tracklets[name].iat[position]) for name in ("first", "length"))
@@ -193,7 +218,7 @@ class Shards:
         first, file, number = (int(x) for x in self._groups[group])
         columns = ["jpeg"] if self._is_embedded else ["path", "status"]
         opened = self._open(file)
-        table = opened.read_row_group(number, columns=columns, use_threads=False)
+        table = opened.groups([number], columns)
         if not self._is_embedded:
             return {row: self._from_path(table, row - first) for row in wanted.tolist()}
         jpegs = table["jpeg"].to_pylist()
@@ -220,12 +245,13 @@ class Shards:
                 "Put it back or set REID_DATA_ROOT"
             ) from None
 
-    def _open(self, file: int) -> pq.ParquetFile:
+    def _open(self, file: int) -> TableFile:
         if self._pid != os.getpid():
             # After a fork: the parent's handles must not be shared.
             self._opened, self._pid = {}, os.getpid()
         if file not in self._opened:
-            self._opened[file] = pq.ParquetFile(self.files[file], memory_map=True)
+            fix = f"Run: {self.rebuild}"
+            self._opened[file] = TableFile(self.files[file], fix, memory_map=True)
         return self._opened[file]
 
     def _bytes(self, file: int) -> np.ndarray:

@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import images
 from pipeline.errors import PipelineError
 from pipeline.schema import Status
 from shards import draw, quality
@@ -122,7 +121,7 @@ def skeleton_on_frame(shards: Shards, row: int, truth: Truth | None = None) -> n
     if jpeg is None:
         word = Status(int(shards.status[row])).name.lower() if shards.has_frames else "no frames"
         return draw.blank(CELL, word)
-    frame = images.decode(jpeg)
+    frame = shards.decoded(row, jpeg)
     picture = draw.on_frame(frame, shards.xy_px[row], shards.score[row], ZOOM)
     if truth is None:
         return picture

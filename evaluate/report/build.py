@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from evaluate.report.behind import made_before, name_of
 from pipeline import console, paths
-from pipeline.errors import PipelineError
+from pipeline.files import texts
+from pipeline.files.reading import reading
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
     """
     from evaluate.report import page, scores, sections, space
 
-    run = stage.key
+    run, fix = stage.key, f"Run: {stage.rebuild('score')}"
+    with reading(folder / "scores.json", "file of scores", fix):
+        headline, verification = scores.headline(metrics), scores.verification(metrics)
     made = [
-        ("Scores", scores.headline(metrics)),
-        ("Verification", scores.verification(metrics)),
-        ("Curves", scores.curves(folder)),
-        ("Camera pairs", sections.cameras(folder)),
-        ("Ranked lists", _ranked(folder, shards, pictures)),
+        ("Scores", headline),
+        ("Verification", verification),
+        ("Curves", scores.curves(folder, fix)),
+        ("Camera pairs", sections.cameras(folder, fix)),
+        ("Ranked lists", _ranked(folder, shards, pictures, fix)),
         ("Features", space.features(stage)),
         ("Training", sections.training(stage)),
         ("Skeletons", sections.poses(shards)),
@@ -84,7 +87,7 @@ class Report:
         shards = Shards(self._stage.read(paths.shards_dir(self._stage.dataset)))
         page = build(self._stage, self._metrics, shards, self._folder, self._out / "ranked")
         with paths.write_atomic(self._out / "cameras.json") as temporary:
-            text = json.dumps(by_camera(self._folder), indent=1)
+            text = json.dumps(by_camera(self._folder, self._stage.rebuild("score")), indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")
         with paths.write_atomic(self.output) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -94,15 +97,10 @@ class Report:
 
 def _metrics(stage: Stage, folder: Path) -> dict:
     file = folder / "scores.json"
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        raise PipelineError(f"{file} is missing. Run: {stage.rebuild('score')}") from None
-    except ValueError:
-        raise PipelineError(f"{file} is no JSON. Run: {stage.rebuild('score')}") from None
+    return texts.read_scores(file, f"Run: {stage.rebuild('score')}")
 
 
-def _ranked(folder: Path, shards: "Shards", pictures: Path) -> str:
+def _ranked(folder: Path, shards: "Shards", pictures: Path, fix: str) -> str:
     import shutil
 
     from evaluate.report.sections import ranked_lists
@@ -110,7 +108,7 @@ def _ranked(folder: Path, shards: "Shards", pictures: Path) -> str:
     made = pictures.with_name(f".{pictures.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
-    content = ranked_lists(folder, shards, made)
+    content = ranked_lists(folder, shards, made, fix)
     paths.publish_dir(made, pictures)
     return content
 
@@ -124,7 +122,8 @@ def _times(stage: Stage) -> str:
         name_of(made): paths.times_dir(made[1]) / made[0]
         for made in made_before(stage.params, stage.key)
     }
-    taken = {name: float(file.read_text()) for name, file in files.items() if file.is_file()}
+    read = {name: texts.read_number(file) for name, file in files.items() if file.is_file()}
+    taken = {name: seconds for name, seconds in read.items() if seconds}
     if not taken:
         return ""
     said = f"{console.duration(sum(taken.values()))} in all, on the machine that made this page."
@@ -162,13 +161,15 @@ def _git(*arguments: str) -> str:
 
 def _locked(stage: Stage) -> list[tuple[str, str, str]]:
     """Return stage, output and hash of what DVC made for a run, before this page."""
-    import yaml
-
-    file = Path("dvc.lock")
-    stages = (yaml.safe_load(file.read_text()) or {}).get("stages", {}) if file.exists() else {}
-    return [
-        (name, out["path"], out["md5"][:12])
-        for name in map(name_of, made_before(stage.params, stage.key))
-        for out in stages.get(name, {}).get("outs", [])
-        if "md5" in out
-    ]
+    file, fix = Path("dvc.lock"), "Run: dvc repro"
+    if not file.exists():
+        return []
+    found = texts.read_yaml(file, fix)
+    with reading(file, "lock of DVC", fix):
+        stages = (found or {}).get("stages") or {}
+        return [
+            (name, out["path"], out["md5"][:12])
+            for name in map(name_of, made_before(stage.params, stage.key))
+            for out in stages.get(name, {}).get("outs", [])
+            if "md5" in out
+        ]

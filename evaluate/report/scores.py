@@ -1,6 +1,6 @@
 """The sections of a report that show scores: averages, verification, curves."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from evaluate.report import charts
 from evaluate.report.page import chart, grid, paragraph, table, value
+from pipeline.files import texts
+from pipeline.files.reading import reading
 
 _MEASURES = {
     "mAP": "mAP", "rank1": "Rank-1", "rank5": "Rank-5", "rank10": "Rank-10", "rank20": "Rank-20",
@@ -74,13 +76,27 @@ def _beside(key: str, found: dict[str, Any], deviations: dict[str, float]) -> st
     return f"\N{PLUS-MINUS SIGN} {100 * deviations[key]:.1f}" if key in deviations else ""
 
 
-def curves(folder: Path) -> str:
-    """Return the CMC curve, and the ROC curve beside it."""
-    return grid(_cmc(_rows(folder / "cmc.json")), _roc(_rows(folder / "roc.json")))
+def curves(folder: Path, fix: str) -> str:
+    """Return the CMC curve, and the ROC curve beside it.
+
+    Args:
+        folder: Where the scores lie.
+        fix: What to do when they are damaged.
+    """
+    return grid(
+        drawn(folder / "cmc.json", _cmc, fix),
+        drawn(folder / "roc.json", _roc, fix),
+    )
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    return json.loads(file.read_text()) if file.exists() else []
+def drawn(file: Path, draw: Callable[[Any], str], fix: str) -> str:
+    """Return a section of what a file of scores holds, and nothing where there is none."""
+    if not file.exists():
+        return ""
+    found = texts.read_json(file, fix)
+    # Scores are plain numbers; where they cannot be drawn, they are not what `score` wrote.
+    with reading(file, "file of scores", fix):
+        return draw(found)
 
 
 def _cmc(rows: list[dict[str, Any]]) -> str:

@@ -1,20 +1,22 @@
 """The sections of a report. Each reads its own files, and is empty where they do not exist."""
 
-import csv
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from evaluate.ranked import Album, Ranked, choose, shorten
 from evaluate.report import charts
 from evaluate.report.behind import trainings
 from evaluate.report.page import chart, folded, grid, image, paragraph, table, value
+from evaluate.report.scores import drawn
 from pipeline import paths
-from pipeline.schema import Status
+from pipeline.files import checked, texts
+from pipeline.files.reading import reading
+from pipeline.schema import PER_QUERY, Status
 from shards import draw, quality
 from shards.read import Shards
 
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
     from pipeline.stage import Stage
 
 
-def cameras(folder: Path) -> str:
+def cameras(folder: Path, fix: str) -> str:
     """Return the matrix of camera pairs: query camera down, gallery camera across."""
-    file = folder / "camera_pairs.json"
-    pairs = json.loads(file.read_text()) if file.exists() else []
+    return drawn(folder / "camera_pairs.json", _camera_pairs, fix)
+
+
+def _camera_pairs(pairs: list[dict[str, Any]]) -> str:
     if not pairs:
         return ""
     across = sorted({pair["gallery_camid"] for pair in pairs})
@@ -51,12 +55,13 @@ def cameras(folder: Path) -> str:
     ) + table(("query \\ gallery", *(f"camera {camera}" for camera in across)), rows)
 
 
-def by_camera(folder: Path) -> list[dict[str, Any]]:
+def by_camera(folder: Path, rebuild: str) -> list[dict[str, Any]]:
     """Return mAP and Rank-1 of the queries of each camera, a row per camera, for `dvc plots`."""
     file = folder / "per_query.parquet"
     if not file.exists():
         return []
-    queries = pq.read_table(file, columns=["camid", "ap", "first_rank"]).to_pandas()
+    found = checked.read(file, PER_QUERY, rebuild, ["camid", "ap", "first_rank"])
+    queries = found.to_pandas()
     queries = queries[queries["ap"].notna()]
     rows = []
     for camid, own in queries.groupby("camid"):
@@ -72,12 +77,12 @@ def by_camera(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def ranked_lists(folder: Path, shards: Shards, pictures: Path) -> str:
+def ranked_lists(folder: Path, shards: Shards, pictures: Path, fix: str) -> str:
     """Draw ranked lists of telling queries into `pictures`, and return them for the page."""
     file = folder / "per_query.parquet"
     if not file.exists():
         return ""
-    queries = pq.read_table(file)
+    queries = checked.read(file, PER_QUERY, fix.removeprefix("Run: "))
     ap = queries["ap"].to_numpy().astype(float)
     album = Album(shards)
     parts = [
@@ -90,7 +95,8 @@ def ranked_lists(folder: Path, shards: Shards, pictures: Path) -> str:
     for name, at in choose(ap).items():
         row = queries.slice(at, 1).to_pylist()[0]
         query = Ranked(row["tracklet"], row["pid"], row["camid"], 0.0, False, False)
-        nearest = shorten(nearest_of(row))
+        with reading(file, "table of ranked lists", fix):
+            nearest = shorten(nearest_of(row))
         picture = album.ranked_list(query, nearest)
         with paths.write_atomic(pictures / f"{name}.png") as temporary:
             temporary.write_bytes(draw.png(picture))
@@ -111,8 +117,8 @@ def nearest_of(row: dict[str, Any]) -> list[Ranked]:
 def training(stage: "Stage") -> str:
     """Return loss and validation curves of all trainings behind a run, and their models' sizes."""
     parts, models = [], []
-    for title, folder in _trainings(stage):
-        found = dict(_read_curves(folder / "plots" / "metrics"))
+    for title, folder, fix in _trainings(stage):
+        found = dict(_read_curves(folder / "plots" / "metrics", fix))
         groups: dict[str, dict[str, charts.Points]] = {"loss": {}, "accuracy and scores": {}}
         for name, points in found.items():
             if name in ("lr", "temperature"):
@@ -121,23 +127,26 @@ def training(stage: "Stage") -> str:
         for group, series in groups.items():
             if series:
                 parts.append(chart(charts.lines(series, "epoch", group), f"{title}: {group}"))
-        file = folder / "metrics.json"
-        model = json.loads(file.read_text()).get("model", {}) if file.exists() else {}
-        if model:
-            rows = [(name.replace("_", " "), f"{number:,}") for name, number in model.items()]
-            models.append(chart(table(("", ""), rows), f"{title}: model"))
+        models.append(drawn(folder / "metrics.json", partial(_sizes, title), fix))
     return grid(*parts, *models)
 
 
-def _read_curves(folder: Path) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+def _sizes(title: str, metrics: dict[str, Any]) -> str:
+    model = metrics.get("model", {})
+    rows = [(name.replace("_", " "), f"{number:,}") for name, number in model.items()]
+    return chart(table(("", ""), rows), f"{title}: model") if rows else ""
+
+
+def _read_curves(folder: Path, fix: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
     for file in sorted(folder.rglob("*.tsv")):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        with file.open() as opened:
-            rows = list(csv.DictReader(opened, delimiter="\t"))
-        column = (
-            next(c for c in reversed(rows[0]) if c not in ("step", "timestamp")) if rows else ""
-        )
-        yield name, [(float(row["step"]), float(row[column])) for row in rows]
+        rows = [row for _, row in texts.read_csv(file, ["step"], fix)]
+        with reading(file, "curve", fix):
+            columns = [one for one in (rows[0] if rows else ()) if one not in ("step", "timestamp")]
+            points = [(float(row["step"]), float(row[columns[-1]])) for row in rows]
+            if not np.isfinite(points).all():
+                raise ValueError("it holds numbers that are not finite")
+        yield name, points
 
 
 def poses(shards: Shards) -> str:
@@ -181,7 +190,9 @@ def _pose_models(shards: Shards) -> dict[str, float]:
     for stage, role in (("pose2d", "estimator"), ("pose3d", "lifter")):
         if text := shards.metadata.get(f"{stage}.accuracy"):
             model = shards.metadata.get(f"{stage}.{role}", stage)
-            found |= dict(_flat(json.loads(text), f"{model}: "))
+            file = shards.files[0]
+            with reading(file, "shard", f"Run: {shards.rebuild}"):
+                found |= dict(_flat(json.loads(text), f"{model}: "))
     return found
 
 
@@ -196,12 +207,16 @@ def _flat(numbers: dict[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
             yield f"{prefix}{name}".removesuffix(" mean").replace("_", " "), number
 
 
-def _trainings(stage: "Stage") -> Iterator[tuple[str, Path]]:
-    """Yield title and folder of the trainings behind a run."""
+def _trainings(stage: "Stage") -> Iterator[tuple[str, Path, str]]:
+    """Yield title and folder of the trainings behind a run, and what makes each again."""
     for name, key in trainings(stage.params, stage.key):
         title = name.replace("stage", "Stage ")
         own = "" if key == stage.key else f" of {key}"
-        yield f"{title}{own}", stage.read(paths.report_dir(key) / name)
+        yield (
+            f"{title}{own}",
+            stage.read(paths.report_dir(key) / name),
+            f"Run: dvc repro {name}@{key}",
+        )
 
 
 def settings(stage: "Stage") -> str:
@@ -215,8 +230,9 @@ def settings(stage: "Stage") -> str:
     kept = {"run": run} | {key: part for key, part in knobs.items() if key not in noise}
     said = f"Knobs of params.yaml, with the recipe {run['recipe']}"
     parts = [folded(said, yaml.safe_dump(kept, sort_keys=False))]
-    for title, folder in _trainings(stage):
+    for title, folder, fix in _trainings(stage):
         file = folder / "config.yaml"
         if file.exists():
-            parts.append(folded(f"What the Runner was given in {title.lower()}", file.read_text()))
+            given = texts.read(file, fix)
+            parts.append(folded(f"What the Runner was given in {title.lower()}", given))
     return "".join(parts)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from evaluate.report import charts
 from evaluate.report.page import chart, grid, paragraph
+from evaluate.search.gallery import check_entries
 from pipeline import paths
+from pipeline.files import tables
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
@@ -62,7 +63,9 @@ def test_points(stage: "Stage") -> Points | None:
     file = stage.read(paths.features_file(stage.key))
     if not file.exists():
         return None
-    found = pq.read_table(file, columns=["tracklet", "pid", "camid", "feature"])
+    fix = f"Run: {stage.rebuild('embed')}"
+    found = tables.read(file, fix, ["tracklet", "pid", "camid", "feature"])
+    check_entries(found, file, fix)
     pid = found["pid"].to_numpy()
     persons = np.unique(pid[pid > 0])[:_MAX_PERSONS]
     rows = np.flatnonzero(np.isin(pid, persons))[:_MAX_POINTS]

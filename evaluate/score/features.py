@@ -1,14 +1,15 @@
 """Read a table of tracklet features, whoever made it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evaluate.score.ids import ids
 from pipeline.errors import PipelineError
-from pipeline.paths import regular
+from pipeline.files import tables
 from pipeline.ranking import Ids
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Features:
     ids: Ids
     trial: np.ndarray
     values: dict[str, np.ndarray]
+    names: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of tracklets."""
@@ -38,7 +40,7 @@ class Features:
     def __getitem__(self, keep: np.ndarray | slice) -> "Features":
         """Return some tracklets."""
         values = {name: value[keep] for name, value in self.values.items()}
-        return Features(self.split[keep], self.ids[keep], self.trial[keep], values)
+        return Features(self.split[keep], self.ids[keep], self.trial[keep], values, self.names)
 
     def trials(self) -> Iterator[tuple[int, "Features"]]:
         """Yield the number and the tracklets of each random split; 0 and all if there is one."""
@@ -65,9 +67,9 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
     import pyarrow.compute as pc
 
     name = " + ".join(map(str, paths))
-    tables = [_read_table(path) for path in paths]
+    parts = [_read_table(path) for path in paths]
     try:
-        table = pa.concat_tables(tables, promote_options="default")
+        table = pa.concat_tables(parts, promote_options="default")
     except pa.ArrowException as error:
         raise PipelineError(f"{name}: the columns differ ({error}).") from None
     if columns is None:
@@ -79,51 +81,76 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
             raise PipelineError(
                 f"{name}: {missing} tracklets have no {column}; each needs exactly one."
             )
+    table = _with_texts(table, name)
     table = table.filter(pc.is_in(table["split"], pa.array(["query", "gallery"])))
-    trial = _ints(table, "trial") if _complete(table, "trial") else np.zeros(len(table), np.int64)
-    clothes = _ints(table, "clothes") if _complete(table, "clothes") else None
+    if not len(table):
+        raise PipelineError(f"{name} has no tracklets of split query or gallery: nothing to score.")
+    kinds = [key for key in ("pid", "camid") if key in table.column_names]
+    kinds += [key for key in ("trial", "clothes") if _complete(table, key)]
+    numbers, names = {}, {}
+    for key in kinds:
+        numbers[key], known = ids(table, key, name)
+        names |= {key: known} if known else {}
     found = Features(
         split=table["split"].to_numpy().astype(object),
         ids=Ids(
-            _ints(table, "pid"),
-            _ints(table, "camid"),
-            clothes,
+            numbers["pid"],
+            numbers["camid"],
+            numbers.get("clothes"),
             table["tracklet"].to_numpy().astype(object),
         ),
-        trial=trial,
+        trial=numbers.get("trial", np.zeros(len(table), np.int64)),
         values={column: _matrix(table, column, name) for column in columns},
+        names=names,
     )
     _check(found, name)
     return found
 
 
 def _read_table(path: Path) -> "pa.Table":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    table = tables.read(path, "Make it with: python -m evaluate.embed")
+    return table.replace_schema_metadata()
 
-    try:
-        return pq.read_table(regular(path)).replace_schema_metadata()
-    except FileNotFoundError:
-        raise PipelineError(f"{path} is missing. Make it with: python -m evaluate.embed") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise PipelineError(f"{path} is not a readable Parquet file ({reason}).") from None
+
+def _with_texts(table: "pa.Table", where: str) -> "pa.Table":
+    """Return a table whose names are plain text; pandas writes categories, others numbers."""
+    import pyarrow as pa
+
+    for name in ("tracklet", "split"):
+        try:
+            column = table[name].cast(pa.string())
+        except pa.ArrowException:
+            raise PipelineError(
+                f"{where}: {name} is of type {table[name].type}, and should be text"
+            ) from None
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def _complete(table: "pa.Table", name: str) -> bool:
     return name in table.column_names and len(table) > 0 and not table[name].null_count
 
 
-def _ints(table: "pa.Table", name: str) -> np.ndarray:
-    return table[name].to_numpy().astype(np.int64)
-
-
 def _matrix(table: "pa.Table", name: str, where: str) -> np.ndarray:
-    column = table[name].combine_chunks()
-    lengths = set(column.value_lengths().to_pylist())
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = table[name]
+    is_list = pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)
+    is_list = is_list or pa.types.is_large_list(column.type)
+    kind = column.type.value_type if is_list else column.type
+    if not is_list or not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise PipelineError(f"{where}: {name} is of type {column.type}. Give lists of numbers")
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) != 1 or None in lengths:
         raise PipelineError(f"{where}: the lists of {name} have several lengths.")
-    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    if not lengths[0]:
+        raise PipelineError(f"{where}: the lists of {name} are empty: nothing to compare.")
+    flat = pc.list_flatten(column)
+    if flat.null_count:
+        raise PipelineError(f"{where}: a list of {name} has a gap.")
+    with np.errstate(over="ignore"):
+        values = flat.to_numpy().astype(np.float32)
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).reshape(len(table), -1).any(axis=1).argmax())
         raise PipelineError(f"{where}: {name} of {table['tracklet'][bad]} is NaN or infinite.")

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import console, paths
 from pipeline.errors import PipelineError
+from pipeline.files.arrays import read_npy
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from evaluate.score.protocol import Rules
+    from evaluate.score.protocol import Rules, Search
     from evaluate.score.scoring import Scored
     from pipeline.params.config import Params
     from pipeline.stage import Stage
@@ -125,6 +126,8 @@ def score_tables(
         raise PipelineError(f"--distances belongs to one split; the table holds {len(splits)}.")
     dist = _read_distances(distances, limit) if distances else None
     searches = [(trial, make_search(features, rules, limit)) for trial, features in splits]
+    if dist is not None:
+        _check_distances(dist, distances, searches[0][1])
     device = _device(params.runtime.device)
     results = [score_split(search, trial, params.score, device, dist) for trial, search in searches]
     metrics = {
@@ -134,7 +137,7 @@ def score_tables(
     }
     if baselines and baselines.exists():
         metrics["baselines"] = score_baselines(read_features([baselines]), rules, limit)
-    _write(folder, metrics, results)
+    _write(folder, metrics, results, splits[0][1].names)
     return metrics
 
 
@@ -191,12 +194,21 @@ def show(metrics: dict[str, Any]) -> None:
 
 
 def _read_distances(path: Path, limit: int) -> "np.ndarray":
+    found = read_npy(path, "Give distances, queries x gallery", mmap_mode="r")
+    return found[slice(limit or None)] if found.ndim else found
+
+
+def _check_distances(dist: "np.ndarray", path: Path, search: "Search") -> None:
     import numpy as np
 
-    try:
-        return np.load(paths.regular(path), mmap_mode="r", allow_pickle=False)[slice(limit or None)]
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path} is not a readable .npy of distances ({error}).") from None
+    wanted = (len(search.query), len(search.gallery))
+    if dist.shape != wanted:
+        raise PipelineError(
+            f"{path} has the shape {dist.shape}, and there are {wanted[0]} queries and {wanted[1]} "
+            "gallery tracklets. Give queries x gallery, in the order of the table"
+        )
+    if not all(np.isfinite(row).all() for row in dist):
+        raise PipelineError(f"{path} holds distances that are not finite. Make it again")
 
 
 def _device(name: str) -> str:
@@ -207,7 +219,12 @@ def _device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _write(folder: Path, metrics: dict[str, Any], results: "list[Scored]") -> None:
+def _write(
+    folder: Path,
+    metrics: dict[str, Any],
+    results: "list[Scored]",
+    names: dict[str, dict[str, int]],
+) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -215,8 +232,10 @@ def _write(folder: Path, metrics: dict[str, Any], results: "list[Scored]") -> No
     from evaluate.score.scoring import mean_roc
     from pipeline.schema import PER_QUERY, with_metadata
 
-    names = results[0].curves
-    curves = {name: np.mean([result.curves[name] for result in results], axis=0) for name in names}
+    curves = {
+        name: np.mean([result.curves[name] for result in results], axis=0)
+        for name in results[0].curves
+    }
     cmc = [
         {"rank": i + 1} | {name: float(curve[i]) for name, curve in curves.items()}
         for i in range(len(curves["cmc"]))
@@ -229,13 +248,20 @@ def _write(folder: Path, metrics: dict[str, Any], results: "list[Scored]") -> No
         "roc": mean_roc(results),
         "camera_pairs": pairs,
     }
-    for name, content in files.items():
-        with paths.write_atomic(folder / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
+    texts = {
+        name: json.dumps(_rounded(content), indent=1) + "\n" for name, content in files.items()
+    }
     rows = [row for result in results for row in result.queries]
-    schema = with_metadata(PER_QUERY, dataset=metrics["dataset"], protocol=metrics["protocol"])
+    about = {"dataset": metrics["dataset"], "protocol": metrics["protocol"]}
+    # Persons and cameras that have names elsewhere, with their numbers here.
+    about |= {f"{key}_names": json.dumps(known) for key, known in names.items()}
+    table = pa.Table.from_pylist(rows, schema=with_metadata(PER_QUERY, **about))
+    # Nothing is written before all is known.
+    for name, text in texts.items():
+        with paths.write_atomic(folder / f"{name}.json") as temporary:
+            temporary.write_text(text, encoding="utf-8")
     with paths.write_atomic(folder / "per_query.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _rounded(content: Any) -> Any:

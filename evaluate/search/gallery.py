@@ -14,6 +14,7 @@ from evaluate.ranked import Album
 from pipeline import images, paths, schema
 from pipeline.distances import normalised, smallest
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.files import checked, tables
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
@@ -43,11 +44,13 @@ class Gallery:
         table: `tracklet, pid, camid, feature`, and `jpeg` in a file of one's own.
         model: What made the features of a file of one's own: SHA-256 of the weights, and the neck.
         album: Pictures of a dataset's tracklets.
+        file: Where it was read.
     """
 
     table: pa.Table
     model: str
     album: Album
+    file: Path | None = None
 
     @classmethod
     def of_run(cls, stage: "Stage") -> "Gallery":
@@ -57,16 +60,16 @@ class Gallery:
             PipelineError: If their features are not there yet, or were made of another neck.
         """
         file = stage.read(paths.features_file(stage.key))
-        if not file.exists():
-            raise PipelineError(f"{file} is missing. Run: {stage.rebuild('embed')}")
-        table = pq.read_table(file, columns=["tracklet", "pid", "camid", "feature"])
+        fix = f"Run: {stage.rebuild('embed')}"
+        table = tables.read(file, fix, ["tracklet", "pid", "camid", "feature"])
+        check_entries(table, file, fix)
         made, wanted = schema.metadata(table.schema).get("neck"), stage.params.embed.neck
         if made != wanted:
             raise PipelineError(
                 f"{file} was made with embed.neck={made}, but now it is {wanted}: the features "
                 f"cannot be compared. Run: {stage.rebuild('embed')}"
             )
-        return cls(table.replace_schema_metadata(), "", Album.of_stage(stage))
+        return cls(table.replace_schema_metadata(), "", Album.of_stage(stage), file)
 
     @classmethod
     def read(cls, file: Path, model: str, album: Album) -> "Gallery":
@@ -81,15 +84,14 @@ class Gallery:
             PipelineError: If it is broken, or of another version, or of another model.
         """
         if not paths.regular(file).exists():
-            return cls(pa.table({"tracklet": pa.array([], pa.string())}), model, album)
-        try:
-            table = pq.read_table(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise PipelineError(f"{file} is not a readable Parquet file ({reason})") from None
-        missing = {"tracklet", "pid", "camid", "feature", "jpeg"} - set(table.column_names)
+            return cls(pa.table({"tracklet": pa.array([], pa.string())}), model, album, file)
+        fix = "Fill a new file"
+        found = tables.read_schema(file, fix)
+        missing = {"tracklet", "pid", "camid", "feature", "jpeg"} - set(found.names)
         if missing:
             raise PipelineError(f"{file} is no gallery: it lacks {', '.join(sorted(missing))}")
+        table = tables.read(file, fix)
+        check_entries(table, file, fix)
         about = schema.metadata(table.schema)
         version = about.get("schema_version", "none")
         if version not in schema.READABLE:
@@ -103,7 +105,7 @@ class Gallery:
                 f"{file} was filled by another model than is trained now, or with another "
                 "embed.neck: its features cannot be compared. Fill a new file"
             )
-        return cls(table.replace_schema_metadata(), model, album)
+        return cls(table.replace_schema_metadata(), model, album, file)
 
     def __len__(self) -> int:
         """Return the number of tracklets."""
@@ -134,7 +136,12 @@ class Gallery:
         name = self._names[row]
         pid, camid = (self.table[key][row].as_py() for key in ("pid", "camid"))
         stored = self.table["jpeg"][row].as_py() if "jpeg" in self.table.column_names else None
-        frame = images.decode(stored) if stored else self.album.portrait(name)[0]
+        if not stored:
+            return Entry(name, pid, camid, self._features[row], self.album.portrait(name)[0], name)
+        try:
+            frame = images.decode(stored)
+        except PipelineError as error:
+            raise PipelineError(f"{self.file}: {name}: {error}. Fill a new file") from None
         return Entry(name, pid, camid, self._features[row], frame, own=name)
 
     def nearest(self, query: Entry, count: int) -> list[tuple[int, float]]:
@@ -188,3 +195,26 @@ class Gallery:
         described = schema.with_metadata(self.table.schema, model=self.model)
         with paths.write_atomic(file) as temporary:
             pq.write_table(self.table.cast(described), temporary)
+
+
+def check_entries(table: pa.Table, file: Path, fix: str) -> None:
+    """Check that every tracklet has a name, numbers and a feature, all of one length.
+
+    Raises:
+        PipelineError: If not.
+    """
+    kinds = {"tracklet": pa.string(), "pid": pa.int32(), "camid": pa.int16()}
+    if "jpeg" in table.column_names:
+        kinds["jpeg"] = pa.binary()
+    for name, kind in kinds.items():
+        if table[name].type != kind:
+            raise PipelineError(f"{file}: {name} is of type {table[name].type}, not {kind}. {fix}")
+    feature = table["feature"]
+    if not (
+        pa.types.is_fixed_size_list(feature.type)
+        and pa.types.is_floating(feature.type.value_type)
+        and feature.type.list_size
+        and not feature.null_count
+    ):
+        raise PipelineError(f"{file}: a feature is no list of numbers. {fix}")
+    checked.check_rows(table, file, fix)

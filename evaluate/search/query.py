@@ -1,15 +1,17 @@
 """Frames of a person that is in no dataset: from a folder of images, or from boxes in a video."""
 
-import csv
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline import images, paths
+from pipeline import images
 from pipeline.errors import PipelineError
+from pipeline.files import texts
 
+# More pixels or frames than any video has.
+LARGEST = 2**31
 BOX_COLUMNS = ("frame", "x", "y", "width", "height")
 
 
@@ -74,16 +76,12 @@ def from_video(file: Path, boxes: Path) -> list[np.ndarray]:
 
 def _read_boxes(file: Path) -> list[tuple[int, int, tuple[float, ...]]]:
     """Return frame number, line and box, sorted by frame."""
-    try:
-        with paths.regular(file).open(newline="") as opened:
-            rows = list(csv.DictReader(opened))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{file} cannot be read ({error})") from None
+    fix = f"Its header is {','.join(BOX_COLUMNS)}"
     found = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in texts.read_csv(file, BOX_COLUMNS, fix):
         try:
             frame, *box = (float(row[name]) for name in BOX_COLUMNS)
-            if not np.isfinite([frame, *box]).all():
+            if not (np.abs([frame, *box]) < LARGEST).all() or frame % 1:
                 raise ValueError
         except (KeyError, TypeError, ValueError):
             raise PipelineError(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder
 from pipeline.errors import PipelineError
+from pipeline.files import texts
 from pipeline.names import whole_number
 
 SOURCE = "Ask the authors for CCVID (docs/datasets.md)."
@@ -56,12 +57,15 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
 def _lines(path: Path) -> list[tuple[str, str, str]]:
     """Return person, folder and clothes of every line."""
     lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(texts.lines(path, SOURCE), 1):
+        if not line.strip():
+            continue
         try:
-            folder, person, clothes = line.split("\t")
-            lines.append((person, folder, clothes.strip()))
+            folder, person, clothes = (cell.strip() for cell in line.split("\t"))
+            whole_number(folder.rpartition("_")[2], f"{path}:{number}")
+            lines.append((person, folder, clothes))
         except ValueError:
             raise PipelineError(
-                f'{path}:{number}: {line!r} is not "<folder> <pid> <clothes>". {SOURCE}'
+                f'{path}:{number}: {line[:80]!r} is not "<folder> <pid> <clothes>". {SOURCE}'
             ) from None
     return lines

@@ -34,7 +34,7 @@ FACTS = DatasetFacts(
         "gallery_frames": 445_764,
     },
 )
-NAME = re.compile(r"^(\d{4})_?C(\d)_?F(\d{4})_?[XD](\d+)\.jpg$")
+NAME = re.compile(r"^(\d{4})_?C(\d)_?F(\d{4})_?[XD](\d+)\.\w+$")
 
 
 def read(reading: ParserInput) -> Iterator[Tracklet]:

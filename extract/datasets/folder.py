@@ -14,9 +14,9 @@ The index keeps both lists in its metadata. The scorer leaves a gallery tracklet
 person and camera out, so cameras must have the same name in all splits.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from extract.tracklets import (
@@ -28,6 +28,7 @@ from extract.tracklets import (
     list_folders,
 )
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.files.texts import read_csv
 from pipeline.names import DISTRACTOR, JUNK, natural, refuse_two_spellings, whole_number
 from pipeline.schema import PLATFORMS, SPECTRA
 
@@ -49,7 +50,7 @@ def _read_folders(reading: ParserInput) -> Iterator[Tracklet]:
     found = [
         (split, person, camera, tracklet)
         for split in list_folders(reading.root)
-        for person in list_folders(reading.root / _known(split))
+        for person in list_folders(reading.root / _known(split, reading.root))
         for camera in list_folders(reading.root / split / person)
         for tracklet in list_folders(reading.root / split / person / camera)
     ]
@@ -59,7 +60,7 @@ def _read_folders(reading: ParserInput) -> Iterator[Tracklet]:
             f"folders. {FACTS.source}"
         )
     pids = reading.number_people((person for _, person, _, _ in found), NOBODY)
-    camids = _camera_numbers(reading, (camera for _, _, camera, _ in found))
+    camids = _camera_numbers(reading, (camera for _, _, camera, _ in found), reading.root)
     named = sorted((split, pids[p], f"{split}_{p}_{c}_{t}", p, c, t) for split, p, c, t in found)
     for split, pid, name, person, camera, tracklet in named:
         if pid == JUNK:
@@ -72,19 +73,19 @@ def _read_folders(reading: ParserInput) -> Iterator[Tracklet]:
 
 def _read_csv(reading: ParserInput) -> Iterator[Tracklet]:
     path = reading.root / "frames.csv"
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
+    rows = read_csv(path, COLUMNS, FACTS.source)
+    if not rows:
+        raise PipelineError(f"{path} lists no frames. {FACTS.source}")
+    for number, line in rows:
         for column in COLUMNS:
-            if column not in (rows.fieldnames or ()):
-                raise PipelineError(
-                    f"{path} has no column {column}. {did_you_mean(column, rows.fieldnames or ())}"
-                )
-        lines = list(rows)
-    pids = reading.number_people((line["pid"] for line in lines), NOBODY)
-    camids = _camera_numbers(reading, (line["camid"] for line in lines))
+            if not line[column]:
+                raise PipelineError(f"{path}:{number}: {column} is empty. {FACTS.source}")
+    pids = reading.number_people((line["pid"] for _, line in rows), NOBODY, path)
+    camids = _camera_numbers(reading, (line["camid"] for _, line in rows), path)
     tracklets: dict[tuple, list] = {}
-    for number, line in enumerate(lines, 2):
-        key = (_known(line["split"]), pids[line["pid"]], line["tracklet"], camids[line["camid"]])
+    for number, line in rows:
+        split = _known(line["split"], f"{path}:{number}")
+        key = (split, pids[line["pid"]], line["tracklet"], camids[line["camid"]])
         order, where = line.get("frame"), f"{path}:{number}"
         at = whole_number(order, where) if order else last_number(line["path"], number)
         frame = (at, natural(line["path"]), line["path"], _view(line, where))
@@ -118,15 +119,15 @@ def _view(line: dict[str, str], where: str) -> dict[str, Any]:
     return found
 
 
-def _known(split: str) -> str:
+def _known(split: str, where: object) -> str:
     if split not in SPLITS:
-        raise PipelineError(f"{split!r} is no split. {did_you_mean(split, SPLITS)}")
+        raise PipelineError(f"{where}: {split!r} is no split. {did_you_mean(split, SPLITS)}")
     return split
 
 
-def _camera_numbers(reading: ParserInput, names: Iterable[str]) -> dict[str, int]:
+def _camera_numbers(reading: ParserInput, names: Iterable[str], where: Path) -> dict[str, int]:
     ordered = sorted(set(names), key=natural)
-    refuse_two_spellings(ordered, reading.root)
+    refuse_two_spellings(ordered, where)
     numbers = {name: i for i, name in enumerate(ordered)}
     reading.notes["cameras"] = json.dumps(numbers)
     return numbers

@@ -16,9 +16,11 @@ Known faults of public code: halves swapped, folders in unsorted order so that p
 other persons, and every window of frames scored as a query of its own.
 """
 
+import lzma
 import os
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +30,11 @@ from extract.tracklets import (
     Tracklet,
     from_folder,
     list_folders,
-    read_mat,
 )
 from pipeline import console, paths
 from pipeline.errors import PipelineError
+from pipeline.files.arrays import read_mat, whole
+from pipeline.files.reading import reason
 
 SOURCE = "Get iLIDS-VID.tar from its home page (docs/datasets.md)."
 FACTS = DatasetFacts(
@@ -56,19 +59,24 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of one of the ten official splits."""
     if not (reading.root / SEQUENCES).is_dir():
         _unpack_somewhere(reading.file("iLIDS-VID.tar", SOURCE), reading)
-    permutations = read_mat(
-        reading.file(f"{SPLITS}/train_test_splits_ilidsvid.mat", SOURCE), "ls_set"
-    )
+    file = reading.file(f"{SPLITS}/train_test_splits_ilidsvid.mat", SOURCE)
+    permutations = whole(file, read_mat(file, "ls_set", SOURCE), SOURCE)
+    if reading.trial >= len(permutations):
+        raise PipelineError(
+            f"{file} holds {len(permutations)} splits, and index.trial is {reading.trial}. {SOURCE}"
+        )
     persons = sorted(
         set(list_folders(reading.file(f"{SEQUENCES}/cam1", SOURCE)))
         & set(list_folders(reading.file(f"{SEQUENCES}/cam2", SOURCE)))
     )
-    order = [int(position) - 1 for position in permutations[reading.trial]]
+    order = (permutations[reading.trial] - 1).tolist()
     if len(persons) != len(order):
         raise PipelineError(
-            f"{reading.root}/{SEQUENCES} has {len(persons)} persons in both cameras, the split "
+            f"{reading.root}/{SEQUENCES} has {len(persons)} persons in both cameras, {file} "
             f"speaks of {len(order)}: positions would mean other persons. {SOURCE}"
         )
+    if sorted(order) != list(range(len(order))):
+        raise PipelineError(f"{file}: a split does not name every person once. {SOURCE}")
     pids = reading.number_people(person.removeprefix(PREFIX) for person in persons)
     test = {persons[i] for i in order[: len(order) // 2]}
     parts = (("gallery", test, (2,)), ("query", test, (1,)), ("train", set(persons) - test, (1, 2)))
@@ -117,8 +125,8 @@ def _unpack(archive: Path, root: Path) -> None:
                 if (Path(folder) / part).is_dir() and not (root / part).exists():
                     (root / part).parent.mkdir(parents=True, exist_ok=True)
                     (Path(folder) / part).replace(root / part)
-    except (tarfile.TarError, EOFError) as error:
-        raise PipelineError(f"{archive} is damaged ({error}). {SOURCE}") from None
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise PipelineError(f"{archive} is damaged ({reason(error)}). {SOURCE}") from None
 
 
 def _wanted(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:

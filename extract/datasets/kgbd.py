@@ -25,7 +25,7 @@ import numpy as np
 
 from extract.kinect import CUT, FRAMES, Recording, deal, read_skeletons
 from extract.tracklets import DatasetFacts, ParserInput, list_folders
-from pipeline.names import natural
+from pipeline.names import listed, natural
 from pipeline.skeleton import KINECT20
 
 SOURCE = "Give the folder that holds 'kinect gait raw dataset' (docs/datasets.md)."
@@ -53,7 +53,7 @@ def recordings(reading: ParserInput) -> Iterator[Recording]:
     people = {pids[name.removeprefix(PREFIX)]: name for name in names}
     dealt = {}
     for pid, name in sorted(people.items()):
-        walks = sorted((file.name for file in (root / name).glob("*.txt")), key=natural)
+        walks = sorted((file.name for file in listed(root / name, "*.txt")), key=natural)
         if not walks:
             reading.missing.append(f"{FOLDER}/{name}/ (no *.txt)")
         dealt[pid] = deal(

@@ -5,7 +5,7 @@ Person Re-Identification", ICCV 2019); unpack LS-VID_V2.zip.
 
     list_sequence/list_seq_{train,test}.txt    lines "<start of the frames' paths> <pid>"
     tracklet_{train,test}/0000/*.jpg           <tracklet>_<frame>_<camera 1..15>_<...>.jpg
-    test/data/info_test.mat                    HDF5; `query`: lines (from 1) of list_seq_test.txt
+    test/data/info_test.mat                    MATLAB; `query`: lines (from 1) of list_seq_test.txt
     list_sequence/list_seq_val.txt             optional, with tracklet_val/
 
 Train: 2,831 tracklets of 842 persons. Test: 3,504 queries against 7,829 other tracklets; the
@@ -28,6 +28,7 @@ from pathlib import Path
 
 from extract.tracklets import DatasetFacts, ParserInput, Tracklet
 from pipeline.errors import PipelineError
+from pipeline.files import arrays, texts
 from pipeline.names import JUNK, natural
 
 SOURCE = "Ask the authors for LS-VID_V2.zip (docs/datasets.md)."
@@ -41,7 +42,7 @@ FACTS = DatasetFacts(
     },
     shared_people="usual",
 )
-NAME = re.compile(r"^[^_]+_(\d+)_(\d{1,2})_[^.]+\.(?:jpg|png)$")
+NAME = re.compile(r"^[^_]+_(\d+)_(\d{1,2})_[^.]+\.(?:jpe?g|png)$", re.IGNORECASE)
 
 
 def read(reading: ParserInput) -> Iterator[Tracklet]:
@@ -65,25 +66,23 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
 def _lines(path: Path) -> list[tuple[str, str]]:
     """Return the person and the start of the frames' paths of every line."""
     lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(texts.lines(path, SOURCE), 1):
+        if not line.strip():
+            continue
         prefix, _, pid = line.strip().rpartition(" ")
         if not prefix or not re.fullmatch(r"-?\d+", pid):
-            raise PipelineError(f'{path}:{number}: {line!r} is not "<path> <pid>". {SOURCE}')
+            message = f'{path}:{number}: {line[:80]!r} is not "<path> <pid>". {SOURCE}'
+            raise PipelineError(message)
         lines.append((pid, prefix.strip().removeprefix("./")))
     return lines
 
 
 def _query_lines(path: Path, lines: int) -> set[int]:
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            query = {int(line) - 1 for line in file["query"][()].ravel()}
-    except (OSError, KeyError, TypeError) as error:
-        raise PipelineError(f"{path} holds no HDF5 array `query` ({error}). {SOURCE}") from None
+    found = arrays.whole(path, arrays.read_mat(path, "query", SOURCE), SOURCE)
+    query = {line - 1 for line in found.ravel().tolist()}
     if not query or min(query) < 0 or max(query) >= lines:
         raise PipelineError(
-            f"{path}: query lines must lie in 1..{lines}, the length of list_seq_test.txt."
+            f"{path}: query lines must lie in 1..{lines}, the length of list_seq_test.txt. {SOURCE}"
         )
     return query
 

@@ -24,8 +24,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from extract.tracklets import DatasetFacts, ParserInput, Tracklet, read_mat
+from extract.tracklets import DatasetFacts, ParserInput, Tracklet
 from pipeline.errors import PipelineError
+from pipeline.files import arrays, texts
 from pipeline.names import JUNK
 
 if TYPE_CHECKING:
@@ -48,17 +49,18 @@ FACTS = DatasetFacts(
     },
     gallery_includes_queries=True,
 )
-NAME = re.compile(r"^((?:\d{4}|00-1)C(\d)T\d{4,})F(\d{3,})\.jpe?g$")
+NAME = re.compile(r"^((?:\d{4}|00-1)C(\d)T\d{4,})F(\d{3,})\.jpe?g$", re.IGNORECASE)
 
 
 def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of the official split, without junk."""
-    test = read_mat(reading.file("info/tracks_test_info.mat", SOURCE), "track_test_info")
-    query = read_mat(reading.file("info/query_IDX.mat", SOURCE), "query_IDX")
-    is_query = set((query.ravel().astype(int) - 1).tolist())
-    if max(is_query, default=0) >= len(test):
+    test = _tracks(reading, "test")
+    path = reading.file("info/query_IDX.mat", SOURCE)
+    query = arrays.whole(path, arrays.read_mat(path, "query_IDX", SOURCE), SOURCE)
+    is_query = set((query.ravel() - 1).tolist())
+    if not is_query or min(is_query) < 0 or max(is_query) >= len(test):
         raise PipelineError(
-            f"{reading.root}/info/query_IDX.mat points behind the {len(test)} rows of "
+            f"{reading.root}/info/query_IDX.mat does not point into the {len(test)} rows of "
             f"tracks_test_info.mat: they do not belong together. {SOURCE}"
         )
     reading.counted["junk_tracklets"] = int((test[:, 2] == JUNK).sum())
@@ -66,14 +68,30 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
     names = _names(reading, "test", test)
     yield from _tracklets(reading, "gallery", test, [i for i in rows if i not in is_query], names)
     yield from _tracklets(reading, "query", test, [i for i in rows if i in is_query], names)
-    train = read_mat(reading.file("info/tracks_train_info.mat", SOURCE), "track_train_info")
+    train = _tracks(reading, "train")
     names = _names(reading, "train", train)
     yield from _tracklets(reading, "train", train, list(range(len(train))), names)
 
 
+def _tracks(reading: ParserInput, part: str) -> "np.ndarray":
+    """Return first line, last line, person and camera of every tracklet of a half, `(N, 4)`."""
+    path = reading.file(f"info/tracks_{part}_info.mat", SOURCE)
+    # X-MARS, another split of the same frames, has other names.
+    others = (f"tracks_{part}_info", f"tracks_{part}", "tracks")
+    found = arrays.read_mat(path, f"track_{part}_info", SOURCE, others)
+    found = arrays.whole(path, found, SOURCE)
+    if found.shape[1] != 4 or not len(found):
+        raise PipelineError(
+            f"{path} is no table of four columns: first line, last line, person, camera. {SOURCE}"
+        )
+    if found[:, 0].min() < 1 or (found[:, 1] < found[:, 0]).any():
+        raise PipelineError(f"{path}: a tracklet does not end behind its first frame. {SOURCE}")
+    return found
+
+
 def _names(reading: ParserInput, part: str, tracks: "np.ndarray") -> list[str]:
     path = reading.file(f"info/{part}_name.txt", SOURCE)
-    names = path.read_text(encoding="utf-8", errors="replace").split()
+    names = texts.read(path, SOURCE).split()
     needed = int(tracks[:, 1].max())
     if len(names) != needed:
         raise PipelineError(
@@ -107,6 +125,15 @@ def _tracklets(
                 f"{tracklet}. {SOURCE}"
             )
         folder = f"bbox_{part}/{tracklet[:4]}"
-        numbers = [int(name[len(tracklet) + 1 :].partition(".")[0]) for name in frames]
+        numbers = [_number(reading, part, name) for name in frames]
         paths = [f"{folder}/{name}" for name in frames]
         yield Tracklet(tracklet, pid, camera - 1, split, paths, numbers)
+
+
+def _number(reading: ParserInput, part: str, name: str) -> int:
+    match = NAME.match(name)
+    if match is None:
+        raise PipelineError(
+            f"{reading.root}/info/{part}_name.txt: {name!r} is no name of a frame. {SOURCE}"
+        )
+    return int(match[3])

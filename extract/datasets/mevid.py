@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 from extract.tracklets import DatasetFacts, ParserInput, Tracklet
 from pipeline.errors import PipelineError
+from pipeline.files import arrays, texts
+from pipeline.files.reading import reading as reading_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +41,7 @@ FACTS = DatasetFacts(
         "gallery_pids": 54,
     },
 )
-NAME = re.compile(r"^((\d{4})O(\d{3})C(\d{3})T\d{3})F(\d{5})\.jpg$")
+NAME = re.compile(r"^((\d{4})O(\d{3})C(\d{3})T\d{3})F(\d{5})\.jpe?g$", re.IGNORECASE)
 
 
 def read(reading: ParserInput) -> Iterator[Tracklet]:
@@ -49,16 +51,20 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
         for part in ("test", "train")
     }
     names = {
-        part: reading.file(f"{part}_name.txt", SOURCE)
-        .read_text(encoding="utf-8", errors="replace")
-        .split()
+        part: texts.read(reading.file(f"{part}_name.txt", SOURCE), SOURCE).split()
         for part in tables
     }
     found = {part: _named(reading, part, tables[part], names[part]) for part in tables}
     pids = reading.number_people(str(pid) for rows in found.values() for pid, *_ in rows)
     outfits = sorted({(pid, outfit) for rows in found.values() for pid, _, _, outfit, *_ in rows})
     clothes = {pair: i for i, pair in enumerate(outfits)}
-    is_query = set(_numbers(reading.file("query_IDX.txt", SOURCE), 1)[:, 0].tolist())
+    path = reading.file("query_IDX.txt", SOURCE)
+    is_query = set(_numbers(path, 1)[:, 0].tolist())
+    if not is_query <= set(range(len(found["test"]))):
+        raise PipelineError(
+            f"{path} does not point into the {len(found['test'])} rows of track_test_info.txt: "
+            f"they do not belong together. {SOURCE}"
+        )
     gallery = [row for i, row in enumerate(found["test"]) if i not in is_query]
     query = [row for i, row in enumerate(found["test"]) if i in is_query]
     for split, part, rows in (
@@ -68,7 +74,7 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
     ):
         for pid, tracklet, camera, outfit, start, end in sorted(rows):
             frames = names[part][start : end + 1]
-            numbers = [int(name[len(tracklet) + 1 : -4]) for name in frames]
+            numbers = [int(name[len(tracklet) + 1 :].partition(".")[0]) for name in frames]
             paths = [f"bbox_{part}/{tracklet[:4]}/{name}" for name in frames]
             clothes_id = clothes[pid, outfit]
             yield Tracklet(tracklet, pids[str(pid)], camera - 1, split, paths, numbers, clothes_id)
@@ -77,13 +83,10 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
 def _numbers(path: Path, columns: int) -> "np.ndarray":
     import numpy as np
 
-    try:
-        table = np.loadtxt(path, ndmin=2)
-        return table.reshape(-1, columns).astype(np.int64)
-    except ValueError as error:
-        raise PipelineError(
-            f"{path} is not a table of {columns} columns ({error}). {SOURCE}"
-        ) from None
+    text = texts.read(path, SOURCE)
+    with reading_file(path, f"table of {columns} columns", SOURCE):
+        table = np.loadtxt(text.splitlines(), ndmin=2).reshape(-1, columns)
+    return arrays.whole(path, table, SOURCE)
 
 
 def _named(
@@ -92,11 +95,14 @@ def _named(
     """Return pid, name, camera, outfit, first and last line of every row of the table."""
     rows = []
     for start, end, pid, *_ in table.tolist():
-        match = NAME.match(names[start]) if end < len(names) else None
+        match = NAME.match(names[start]) if 0 <= start <= end < len(names) else None
         if (
             match is None
             or int(match[2]) != pid
-            or any(not name.startswith(match[1]) for name in names[start : end + 1])
+            or any(
+                not name.startswith(match[1]) or not NAME.match(name)
+                for name in names[start : end + 1]
+            )
         ):
             raise PipelineError(
                 f"{reading.root}/track_{part}_info.txt: lines {start}..{end} of {part}_name.txt "

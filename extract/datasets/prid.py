@@ -12,11 +12,11 @@ cameras are used, half for training. Queries come from camera a, the gallery is 
 `index.trial` chooses the split.
 """
 
-import json
 from collections.abc import Iterator
 
 from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder
 from pipeline.errors import PipelineError
+from pipeline.files.texts import read_json
 
 SOURCE = "docs/datasets.md says where PRID-2011 and splits_prid2011.json are to be had."
 FACTS = DatasetFacts(
@@ -36,17 +36,19 @@ PARTS = (("gallery", "test", "b"), ("query", "test", "a"), ("train", "train", "a
 def read(reading: ParserInput) -> Iterator[Tracklet]:
     """Yield the tracklets of one of the ten published splits."""
     path = reading.file("splits_prid2011.json", SOURCE)
+    splits = read_json(path, SOURCE)
     try:
-        halves = json.loads(path.read_text(encoding="utf-8"))[reading.trial]
+        halves = splits[reading.trial]
         persons = {half: sorted(halves[half]) for half in ("train", "test")}
-    except (ValueError, LookupError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise PipelineError(
             f"{path} does not hold ten {{train, test}} splits ({error!r}). {SOURCE}"
         ) from None
+    for person in (everybody := [one for half in persons.values() for one in half]):
+        if not isinstance(person, str) or everybody.count(person) > 1:
+            raise PipelineError(f"{path}: {person!r} is no person, or is named twice. {SOURCE}")
     reading.file("multi_shot/cam_a", SOURCE)
-    pids = reading.number_people(
-        person.removeprefix(PREFIX) for half in persons.values() for person in half
-    )
+    pids = reading.number_people((person.removeprefix(PREFIX) for person in everybody), where=path)
     for split, half, cameras in PARTS:
         for person in sorted(persons[half], key=lambda name: pids[name.removeprefix(PREFIX)]):
             for camera in cameras:

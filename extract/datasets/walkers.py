@@ -14,6 +14,7 @@ from typing import Any
 
 from extract.datasets import mars
 from extract.tracklets import ParserInput, Tracklet
+from pipeline.files import tables
 from pipeline.schema import VIEW
 
 SOURCE = "Run: python -m extract.walkers"
@@ -28,10 +29,8 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
 
 
 def _facts(reading: ParserInput) -> dict[str, dict[str, Any]]:
-    import pyarrow.parquet as pq
-
     path = reading.file("truth.parquet", SOURCE)
-    there = pq.read_schema(path).names
+    there = tables.read_schema(path, SOURCE).names
     columns = {"outfit": "clothes"} | {name: name for name in VIEW if name in there}
-    rows = pq.read_table(path, columns=["tracklet", *columns]).to_pylist()
+    rows = tables.read(path, SOURCE, ["tracklet", *columns]).to_pylist()
     return {row["tracklet"]: {columns[name]: row[name] for name in columns} for row in rows}

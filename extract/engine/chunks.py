@@ -16,7 +16,11 @@ import pyarrow.parquet as pq
 
 from extract.engine.frames import STAMP, bad_rows
 from pipeline import paths, schema
+from pipeline.errors import PipelineError
+from pipeline.files import tables
+from pipeline.names import listed
 
+AGAIN = "Run the same command again"
 FILE_FRAMES = 500_000
 
 
@@ -33,8 +37,19 @@ class ChunkStore:
 
     def missing(self) -> list[int]:
         """Return the numbers of the chunks still to make."""
-        there = {file.name for file in self.folder.glob("chunk-*.parquet")}
+        there = {file.name for file in listed(self.folder, "chunk-*.parquet")}
         return [number for number in range(self.count) if self.path(number).name not in there]
+
+    def drop_damaged(self) -> list[int]:
+        """Forget the finished chunks that cannot be read any more; return their numbers."""
+        damaged = []
+        for number in sorted(set(range(self.count)) - set(self.missing())):
+            try:
+                tables.read(self.path(number), AGAIN)
+            except PipelineError:
+                damaged.append(number)
+        self.drop(damaged)
+        return damaged
 
     def clean(self) -> None:
         """Remove what killed runs left half written."""
@@ -45,17 +60,19 @@ class ChunkStore:
     def tables(self) -> Iterator[pa.Table]:
         """Yield all chunks in order."""
         for number in range(self.count):
-            yield pq.read_table(self.path(number), use_threads=False)
+            yield tables.read(self.path(number), AGAIN)
 
     def stamps(self) -> Iterator[tuple[int, str | None]]:
         """Yield the number of each chunk that is there, and the stamp of the frames behind it."""
         for number in sorted(set(range(self.count)) - set(self.missing())):
-            yield number, schema.metadata(pq.read_schema(self.path(number))).get(STAMP)
+            yield number, schema.metadata(tables.read_schema(self.path(number), AGAIN)).get(STAMP)
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Forget chunks, so that the next run makes them again."""
         for number in numbers:
-            self.path(number).unlink(missing_ok=True)
+            path = self.path(number)
+            # A folder can lie there too, whoever put it.
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def publish(self, final: Path, metadata: Callable[[str], Mapping[str, object]]) -> int:
         """Join all chunks into `<split>-00000.parquet` and so on, and rename their folder.

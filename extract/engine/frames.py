@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import paths, schema
+from pipeline.files import tables
+from pipeline.names import listed
 from pipeline.schema import Status
 
 # Under this name the table of an unfinished chunk carries the stamp of its frames.
@@ -43,8 +44,9 @@ class FrameFiles:
         """Yield the frames that are bad in the tables of `folder`, but can be read now."""
         from pipeline import images
 
-        for file in sorted(folder.glob("*.parquet")):
-            for name, _ in bad_rows(pq.read_table(file, columns=["path", "status"])):
+        for file in listed(folder, "*.parquet"):
+            fix = "Delete it and run the same command again"
+            for name, _ in bad_rows(tables.read(file, fix, ["path", "status"])):
                 if images.read(paths.below(self.root, name))[1] == Status.OK:
                     yield name
 

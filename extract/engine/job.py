@@ -1,8 +1,6 @@
 """From the plan of a stage of extraction to its published tables; what pose2d and pose3d share."""
 
-import errno
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import console, machine, paths
 from pipeline.code.fingerprint import is_done, note_done
 from pipeline.errors import PipelineError
+from pipeline.files import texts
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -79,16 +78,17 @@ class Job:
         from extract.engine.chunks import ChunkStore
 
         store = ChunkStore(self.folder, len(self.chunks))
-        with _full_disk_in_one_line():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            store.clean()
-            _drop_changed(self, store)
-            _make_missing(self, store)
-            bad = _check_bad(self, store) if self.max_bad is not None else 0
-            metadata = self.metadata() | {"bad_frames": bad}
-            size = store.publish(self.output, lambda split: metadata)
-            note_done(self.fingerprint, self.output)
-            store.remove()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        store.clean()
+        if damaged := store.drop_damaged():
+            console.say(f"{len(damaged)} finished chunks are damaged: making them again")
+        _drop_changed(self, store)
+        _make_missing(self, store)
+        bad = _check_bad(self, store) if self.max_bad is not None else 0
+        metadata = self.metadata() | {"bad_frames": bad}
+        size = store.publish(self.output, lambda split: metadata)
+        note_done(self.fingerprint, self.output)
+        store.remove()
         return f"{self.frames} frames, {bad} bad, {console.size(size)}"
 
 
@@ -114,19 +114,6 @@ def _drop_changed(job: Job, store: "ChunkStore") -> None:
         store.drop(changed)
 
 
-@contextmanager
-def _full_disk_in_one_line() -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise PipelineError(
-            f"the disk is full ({error}). Free some space and run the same command: "
-            "finished chunks are kept"
-        ) from None
-
-
 def _announce(job: Job, store: "ChunkStore") -> None:
     left = sum(job.chunks[number][0] for number in store.missing())
     runtime = job.stage.params.runtime
@@ -134,9 +121,8 @@ def _announce(job: Job, store: "ChunkStore") -> None:
     console.say(f"{job.stage.name}: {job.frames} frames, {job.frames - left} done, {left} left")
     console.say(f"where    {where}")
     rate = _rate_file(job)
-    if rate.exists():
-        seconds = left / float(rate.read_text())
-        console.say(f"eta      {console.duration(seconds)} at the last run's frames/s")
+    if speed := texts.read_number(rate):
+        console.say(f"eta      {console.duration(left / speed)} at the last run's frames/s")
     console.say(f"output   {job.output}")
 
 
@@ -167,7 +153,8 @@ def _make_missing(job: Job, store: "ChunkStore") -> None:
         for chunk in cluster.run(client, name, chunks):
             bad += chunk.bad
             meter.advance(chunk.frames, bad=bad)
-        _rate_file(job).write_text(f"{meter.rate:.3f}\n")
+        with paths.write_atomic(_rate_file(job)) as temporary:
+            temporary.write_text(f"{meter.rate:.3f}\n")
 
 
 def _check_bad(job: Job, store: "ChunkStore") -> int:

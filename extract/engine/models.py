@@ -14,6 +14,8 @@ from torch import nn
 
 from pipeline import openmmlab
 from pipeline.errors import PipelineError
+from pipeline.files import tensors
+from pipeline.files.reading import reading, reason
 
 FUSED_TOLERANCE = 1e-3
 
@@ -33,7 +35,11 @@ def read_config(path: Path) -> Any:
     import_mmpose()
     from mmengine.config import Config
 
-    return Config.fromfile(path)
+    with reading(path, "MMPose config", "Restore it: git checkout"):
+        found = Config.fromfile(path)
+        if not isinstance(found.get("model"), dict):
+            raise ValueError("it describes no model")
+        return found
 
 
 def build(config: Any, checkpoint: Path | None, device: str) -> nn.Module:
@@ -50,20 +56,32 @@ def build(config: Any, checkpoint: Path | None, device: str) -> nn.Module:
     """
     import_mmpose()
     from mmengine.registry import init_default_scope
+
+    try:
+        init_default_scope(config.get("default_scope", "mmpose"))
+        model = _built(config)
+    except PipelineError:
+        raise
+    except Exception as error:  # MMPose's classes do not check what they are given
+        raise PipelineError(
+            f"{config.filename or 'the config'} describes a model that cannot be built "
+            f"({reason(error)}). Restore it: git checkout"
+        ) from error
+    if checkpoint is not None:
+        _load(model, checkpoint)
+    return model.to(device).eval()
+
+
+def _built(config: Any) -> nn.Module:
     from mmpose.models import build_pose_estimator
 
     backbone = config.model.get("backbone", {}).get("type", "")
     if backbone.startswith("mmpretrain.") and not find_spec("mmpretrain"):
         raise PipelineError(f"{backbone} is in mmpretrain. Install it: docs/pose_models.md")
-
-    init_default_scope(config.get("default_scope", "mmpose"))
     for part in (config.model, config.model.get("backbone", {})):
         part.pop("init_cfg", None)  # It names a file to download for training.
     config.model.train_cfg = None
-    model = build_pose_estimator(_portable(config.model))
-    if checkpoint is not None:
-        _load(model, checkpoint)
-    return model.to(device).eval()
+    return build_pose_estimator(_portable(config.model))
 
 
 def _portable(node: Any) -> Any:
@@ -83,8 +101,15 @@ def _portable(node: Any) -> Any:
 
 def _load(model: nn.Module, checkpoint: Path) -> None:
     state = read_state(checkpoint)
-    wrong = model.load_state_dict(state, strict=False)
-    missing = [key for key in wrong.missing_keys if "data_preprocessor" not in key]
+    fix = "Its config in conf/weights/ is that of another model"
+    with reading(checkpoint, "file of weights for this model", fix):
+        wrong = model.load_state_dict(state, strict=False)
+    # PyTorch before 1.0 counted no batches, and nothing here needs how many there were.
+    missing = [
+        key
+        for key in wrong.missing_keys
+        if "data_preprocessor" not in key and not key.endswith("num_batches_tracked")
+    ]
     if missing:
         raise PipelineError(
             f"{checkpoint} lacks {len(missing)} weights of the model, {missing[0]} first. "
@@ -93,14 +118,16 @@ def _load(model: nn.Module, checkpoint: Path) -> None:
 
 
 def read_state(checkpoint: Path) -> Mapping[str, torch.Tensor]:
-    """Read named tensors from a file without running any code in it."""
-    if checkpoint.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """Read named tensors from a file without running any code in it.
 
-        return load_file(checkpoint)
+    Raises:
+        PipelineError: If it is damaged or holds something else.
+    """
+    fix = f"Run: dvc repro -f weights@{checkpoint.parent.name}"
+    if checkpoint.suffix == ".safetensors":
+        return tensors.read_safetensors(checkpoint, fix)[0]
     openmmlab.safe_loading()
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return content.get("state_dict", content)
+    return tensors.states(tensors.read_pickle(checkpoint, fix), checkpoint, fix)
 
 
 def fuse_batch_norm(module: nn.Module) -> None:

@@ -1,12 +1,13 @@
 """What `conf/weights/<model>.yaml` says about a pose model; the keys are explained in rtmpose_m."""
 
+import json
 from pathlib import Path
 from typing import Literal, overload
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.files import texts
 from pipeline.paths import ROOT, below, weights_dir
 
 FOLDER = Path("conf/weights")
@@ -116,7 +117,12 @@ class Spec(_Part):
     def accuracy(self) -> dict[str, str]:
         """Return what was measured when the weights were fitted, as metadata of their joints."""
         file = weights_dir(self.name) / "metrics.json"
-        return {"accuracy": file.read_text()} if file.is_file() else {}
+        if not file.is_file():
+            return {}
+        rebuild = f"Run: dvc repro -f weights@{self.name}"
+        return {
+            "accuracy": json.dumps(texts.mapping(file, texts.read_json(file, rebuild), rebuild))
+        }
 
     def config(self, kind: Literal["estimator", "lifter"]) -> Path:
         """Return the MMPose config of the 2D or the 3D model.
@@ -149,13 +155,12 @@ def load(model: str) -> Spec:
         PipelineError: If there is no such file, or a key is unknown, missing or wrong.
     """
     path = FOLDER / f"{model}.yaml"
-    try:
-        keys = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        known = [file.stem for file in FOLDER.glob("*.yaml")]
-        raise PipelineError(f"{path} is missing. {did_you_mean(model, known)}") from None
-    except yaml.YAMLError as error:
-        raise PipelineError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    known = [file.stem for file in FOLDER.glob("*.yaml")]
+    keys = texts.mapping(
+        path,
+        texts.read_yaml(path, did_you_mean(model, known)),
+        f"Its keys are those of {FOLDER}/rtmpose_m.yaml",
+    )
     try:
         return Spec.model_validate({"name": model} | keys)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from pipeline import paths, schema
 from pipeline.code.fingerprint import fingerprint, sha256, versions
 from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
+from pipeline.files import checked
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -116,11 +117,8 @@ def _metadata(
 
 
 def _read_index(stage: Stage) -> "pa.Table":
-    import pyarrow.parquet as pq
-
     path = stage.read(paths.index_file(stage.dataset))
-    schema.check(path, schema.INDEX, stage.rebuild("index"))
-    index = pq.read_table(path)
+    index = checked.read_index(path, stage.rebuild("index"))
     index = index.sort_by([(key, "ascending") for key in ("split", "pid", "tracklet")])
     if not index.num_rows:
         raise PipelineError(f"{path} lists no tracklets. Run: {stage.rebuild('index')}")

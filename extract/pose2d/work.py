@@ -15,6 +15,8 @@ import pyarrow as pa
 from extract import tables
 from extract.engine.frames import STAMP, FrameFiles
 from pipeline import images, schema
+from pipeline.errors import PipelineError
+from pipeline.files import texts
 from pipeline.paths import below
 from pipeline.schema import Status
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from extract.pose2d.estimator import Estimator
     from pipeline.params.knobs import Pose2dParams
 
+_AGAIN = "Delete it and run the same command again"
 AUTO_TOLERANCE_PX = 1.0
 DECODE_THREADS = 8
 
@@ -76,8 +79,8 @@ class Pose2dWork:
     def _precision(self, estimator: "Estimator") -> str:
         if self.knobs.precision != "auto":
             decided = {"precision": self.knobs.precision, "why": "params.yaml says so"}
-        elif self.decision.exists():
-            return precision_of(self.decision)
+        elif self.decision.exists() and (known := _known(self.decision)):
+            return known
         else:
             decided = _decide(estimator, self.sample)
         return _agree(self.decision, decided)
@@ -182,6 +185,15 @@ def _decide(estimator: "Estimator", sample: tuple[Path, ...]) -> dict[str, objec
     return {"precision": chosen, "why": f"bfloat16 moves 1 % of joints by {moved_px:.2f} px"}
 
 
+def _known(file: Path) -> str | None:
+    """Return the precision that was decided on; a damaged file is removed, and decided anew."""
+    try:
+        return precision_of(file)
+    except PipelineError:
+        file.unlink(missing_ok=True)
+        return None
+
+
 def _agree(file: Path, decided: dict[str, object]) -> str:
     """Write the decision unless another worker was first, and return the one that holds."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -198,4 +210,7 @@ def _agree(file: Path, decided: dict[str, object]) -> str:
 
 def precision_of(file: Path) -> str:
     """Return the precision that was decided on."""
-    return json.loads(file.read_text())["precision"]
+    found = texts.mapping(file, texts.read_json(file, _AGAIN), _AGAIN)
+    if found.get("precision") not in ("float32", "bfloat16"):
+        raise PipelineError(f"{file} does not say which precision was decided on. {_AGAIN}")
+    return found["precision"]

@@ -7,6 +7,8 @@ from pipeline import paths, schema
 from pipeline.code.fingerprint import fingerprint, sha256, versions
 from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
+from pipeline.files import checked
+from pipeline.names import listed
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def plan(stage: Stage) -> "Job":
     weights = spec.load(params.datasets[stage.dataset].pose3d)
     place = weights.part("lifter").input
     files = _files(stage)
+    chunks = _chunks(files, stage.limit, stage.rebuild("pose2d"))
     checksum = sha256(weights.checkpoint("lifter"))
     made_of = fingerprint(
         code=digest(stage.name, stage.key, params),
@@ -46,7 +49,7 @@ def plan(stage: Stage) -> "Job":
         stage=stage,
         output=stage.out(paths.pose3d_dir(stage.dataset)),
         fingerprint=made_of,
-        chunks=_chunks(files, stage.limit),
+        chunks=chunks,
         work=Pose3dWork(
             config=weights.config("lifter").absolute(),
             checkpoint=weights.checkpoint("lifter").absolute(),
@@ -78,18 +81,15 @@ def _metadata(stage: Stage, weights: "Spec", checksum: str) -> dict[str, object]
 
 def _files(stage: Stage) -> list[Path]:
     folder = stage.read(paths.pose2d_dir(stage.dataset))
-    files = sorted(folder.glob("*.parquet"))
+    files = listed(folder, "*.parquet")
     if not files:
         raise PipelineError(f"{folder} holds no tables. Run: {stage.rebuild('pose2d')}")
-    for file in files:
-        schema.check(file, schema.POSE2D, stage.rebuild("pose2d"))
     return files
 
 
-def _chunks(files: list[Path], limit: int) -> list[tuple[int, "Rows"]]:
+def _chunks(files: list[Path], limit: int, rebuild: str) -> list[tuple[int, "Rows"]]:
     """Cut each file into runs of whole tracklets, of `limit` tracklets in all (0: of every one)."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     from extract.engine.chunks import cut
     from extract.pose3d.work import Rows
@@ -97,12 +97,16 @@ def _chunks(files: list[Path], limit: int) -> list[tuple[int, "Rows"]]:
     chunks: list[tuple[int, Rows]] = []
     left = limit or None
     for file in files:
-        frame = pq.read_table(file, columns=["frame"])["frame"].to_numpy()
+        table = checked.read(file, schema.POSE2D, rebuild)
+        checked.check_order(table, file, f"Run: {rebuild}")
+        checked.check_found(table, file, f"Run: {rebuild}")
+        frame = table["frame"].to_numpy()
         starts = np.append(np.flatnonzero(frame == 0), len(frame))
         starts = starts if left is None else starts[: left + 1]
         left = None if left is None else left - (len(starts) - 1)
         lengths = np.diff(starts).tolist()
         for a, b in cut(lengths, [file] * len(lengths), CHUNK_FRAMES):
-            rows = Rows(file.absolute(), int(starts[a]), int(starts[b] - starts[a]))
+            first, count = int(starts[a]), int(starts[b] - starts[a])
+            rows = Rows(file.absolute(), first, count, rebuild)
             chunks.append((rows.count, rows))
     return chunks

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from extract import tables
 from extract.pose3d import gaps
 from extract.pose3d.normalise import normalise
 from pipeline import schema
+from pipeline.files.tables import TableFile
 from pipeline.schema import Status
 
 if TYPE_CHECKING:
@@ -29,20 +29,21 @@ class Rows:
         file: The file.
         first: Its first row of them.
         count: How many rows.
+        rebuild: The command that makes the file again.
     """
 
     file: Path
     first: int
     count: int
+    rebuild: str
 
     def read(self) -> pa.Table:
         """Read them, and no more of the file than the row groups they lie in."""
-        with pq.ParquetFile(self.file) as file:
-            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-            ends = np.cumsum(sizes)
+        with TableFile(self.file, f"Run: {self.rebuild}") as file:
+            ends = file.ends
             a, b = np.searchsorted(ends, [self.first, self.first + self.count - 1], side="right")
-            table = file.read_row_groups(range(a, b + 1), use_threads=False)
-        return table.slice(self.first - (ends[a] - sizes[a]), self.count)
+            table = file.groups(range(a, b + 1))
+        return table.slice(self.first - (ends[a - 1] if a else 0), self.count)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline import paths
+from pipeline.errors import PipelineError
+from pipeline.files.reading import check_plain, reading
 
 LENGTH = 12
 _ENDS_BYTES = 1 << 16
@@ -26,6 +28,7 @@ def fingerprint(*files: Path, **parts: object) -> str:
     """
     made = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for file in files:
+        check_plain(file, "Make it again: dvc repro")
         with file.open("rb") as opened:
             made.update(hashlib.file_digest(opened, "sha256").digest())
     return made.hexdigest()[:LENGTH]
@@ -33,6 +36,7 @@ def fingerprint(*files: Path, **parts: object) -> str:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
+    check_plain(path, "Make it again: dvc repro")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -52,9 +56,11 @@ def note_done(made_of: str, *outputs: Path) -> None:
 
 def is_done(made_of: str, *outputs: Path) -> bool:
     """Return whether what was published last is of this fingerprint, and still there unchanged."""
+    note = _note(outputs[0])
     try:
-        noted = json.loads(_note(outputs[0]).read_text())
-    except (FileNotFoundError, ValueError):
+        with reading(note, "note", "It is made again"):
+            noted = json.loads(note.read_text(encoding="utf-8"))
+    except PipelineError:
         return False
     return noted == {"made_of": made_of, "files": dict(_seen(outputs))}
 

@@ -28,8 +28,8 @@ WINGS = ("pipeline", "extract", "shards", "train", "evaluate")
 SILENT = {
     f"pipeline.{name}"
     for name in (
-        "cli", "code", "code.fingerprint", "code.hashes", "console", "errors", "graph", "lock",
-        "params.config", "params.knobs", "paths", "stage",
+        "cli", "code", "code.fingerprint", "code.hashes", "console", "errors",
+        "files.reading", "graph", "lock", "params.config", "params.knobs", "paths", "stage",
     )
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ import typer
 from pipeline import console
 from pipeline.cli import Overrides, run
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.files import texts
 from pipeline.params.config import PARAMS, RECIPE, Params, load
 from pipeline.params.enable import enable
 from pipeline.params.knobs import Section
@@ -100,7 +101,7 @@ def _places(file: Path) -> Iterator[tuple[tuple[str, ...], str]]:
                 yield path, f"{file}:{key.start_mark.line + 1}"
                 yield from walk(value, path)
 
-    yield from walk(yaml.compose(file.read_text(encoding="utf-8")), ())
+    yield from walk(yaml.compose(texts.read(file, "Name another")), ())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from pipeline import graph, paths
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.files.reading import reading
 from pipeline.params.knobs import (
     DatasetParams,
     EmbedParams,
@@ -36,6 +37,7 @@ from pipeline.params.knobs import (
 from pipeline.paths import file_name
 
 PARAMS = Path("params.yaml")
+_LONGEST = 80
 RECIPE = ("stage1", "stage2", "embed", "score", "overrides")
 # Knobs of earlier versions, and where to look now; a star stands for any name.
 RENAMED = {
@@ -181,13 +183,9 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         PipelineError: If it is missing or no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        where = "Run the command in the project's folder" if path == PARAMS else "Name another"
-        raise PipelineError(f"{path} is missing. {where}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path} cannot be read ({error})") from None
+    where = "Run the command in the project's folder" if path == PARAMS else "Name another"
+    with reading(path, "text", where):
+        text = path.read_text(encoding="utf-8-sig")
     # A copy: callers lay their overrides over it.
     return json.loads(_parsed(path, text))
 
@@ -195,15 +193,13 @@ def read(path: Path) -> dict[str, Any]:
 @cache
 def _parsed(path: Path, text: str) -> str:
     from omegaconf import OmegaConf
-    from yaml import YAMLError
 
-    try:
+    restore = f"Restore it: git checkout {path}"
+    with reading(path, "YAML", restore):
         knobs = OmegaConf.to_container(OmegaConf.create(text))
-    except YAMLError as error:
-        raise PipelineError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(knobs, dict):
-        raise PipelineError(f"{path} holds no sections. Restore it: git checkout {path}")
-    return json.dumps(knobs)
+        if not isinstance(knobs, dict) or not all(isinstance(key, str) for key in knobs):
+            raise ValueError("it holds no sections")
+        return json.dumps(knobs)
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +261,9 @@ def _explain(error: Any, file: Path) -> str:
         return f"{name} is missing. Add it, or restore the file: git checkout {file}"
     if error["type"] == "value_error":
         return error["msg"].removeprefix("Value error, ")
-    return f"{name} is {error['input']!r}: {error['msg'].lower()}"
+    found = repr(error["input"])
+    found = found if len(found) <= _LONGEST else f"{found[: _LONGEST - 4]} ..."
+    return f"{name} is {found}: {error['msg'].lower()}"
 
 
 def _keys_at(location: list[str]) -> list[str]:

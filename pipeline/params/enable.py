@@ -29,7 +29,9 @@ def enable(name: str) -> None:
             left as it is.
     """
     load()
-    text = PARAMS.read_bytes().decode()
+    load()
+    # Not by lines: what ends them stays as it is.
+    text = PARAMS.read_bytes().decode("utf-8-sig")
     changed, lines = uncommented(text, name)
     if lines:
         with paths.write_atomic(PARAMS) as temporary:

@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 from pipeline import console, images, machine, paths, schema
 from pipeline.code.fingerprint import note_done
 from pipeline.errors import PipelineError
+from pipeline.files import checked, tables
+from pipeline.files.tables import TableFile
+from pipeline.names import listed
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, VIEW, Status
 from pipeline.skeleton import COCO17, H36M17
 from shards.write.plan import Plan
@@ -26,6 +29,7 @@ from shards.write.truth import Silhouettes, TrueJoints
 
 # Bytes a frame takes beside its JPEG: 2D and 3D joints, scores, keys.
 JOINT_BYTES = 450
+AGAIN = "Run the same command again"
 READERS = 8
 SAMPLE_FRAMES = 64
 # Only these are worth statistics: those of frames and joints would bloat the footer.
@@ -40,6 +44,7 @@ def write_shards(plan: Plan) -> None:
         PipelineError: If inputs disagree about the frames, or a frame has vanished.
     """
     plan.finished_dir.mkdir(parents=True, exist_ok=True)
+    drop_damaged(plan)
     finished = sum(file.stat().st_size for file in plan.finished_dir.iterdir())
     machine.check_space(plan.work, _about(plan) - finished, f"what is left of {plan.output}")
     _write_missing(plan)
@@ -77,16 +82,32 @@ def _write_missing(plan: Plan) -> None:
 
 def _tracklets_done(plan: Plan, split: str) -> int:
     files = [plan.file(split, number) for number in range(plan.finished(split))]
-    frames = [pq.read_table(file, columns=["frame"])["frame"] for file in files]
+    frames = [tables.read(file, AGAIN, ["frame"])["frame"] for file in files]
     return sum(pc.sum(pc.equal(column, 0)).as_py() for column in frames)
 
 
-def _write_split(plan: Plan, split: str, tables: Iterator[pa.Table], meter: console.Meter) -> None:
-    number, table = plan.finished(split), next(tables, None)
+def drop_damaged(plan: Plan) -> None:
+    """Forget the finished shards of a stopped run, from the first that cannot be read on."""
+    for split, _, _ in plan.by_split():
+        files = [plan.file(split, number) for number in range(plan.finished(split))]
+        for number, file in enumerate(files):
+            try:
+                tables.read(file, AGAIN)
+            except PipelineError:
+                console.say(f"{file} is damaged: making it and what follows it again")
+                for later in files[number:]:
+                    later.unlink()
+                break
+
+
+def _write_split(
+    plan: Plan, split: str, tracklets: Iterator[pa.Table], meter: console.Meter
+) -> None:
+    number, table = plan.finished(split), next(tracklets, None)
     described = _described(plan, split)
     while table is not None:
         with paths.write_atomic(plan.file(split, number)) as temporary:
-            table = _write_shard(table, tables, temporary, described, plan.shard_bytes, meter)
+            table = _write_shard(table, tracklets, temporary, described, plan.shard_bytes, meter)
         number += 1
 
 
@@ -130,7 +151,11 @@ def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> I
     """Yield the frames of one tracklet after another, without the first `skip`."""
     own = [i for i, (s, _, _) in enumerate(plan.tracklets) if s == split]
     streams = {
-        stage: by_tracklet(sorted(plan.poses[stage].glob(f"{split}-*.parquet")), expected)
+        stage: by_tracklet(
+            listed(plan.poses[stage], f"{split}-*.parquet"),
+            expected,
+            f"dvc repro {stage}@{plan.dataset}",
+        )
         for stage, expected in (("pose2d", schema.POSE2D), ("pose3d", schema.POSE3D))
     }
     truth = TrueJoints(plan.truth) if plan.truth else None
@@ -153,13 +178,21 @@ def _joined(plan: Plan, split: str, skip: int, readers: ThreadPoolExecutor) -> I
             yield schema.current(pa.table(table), SHARD)
 
 
-def by_tracklet(files: Iterable[Path], expected: pa.Schema) -> Iterator[pa.Table]:
-    """Cut the rows of sorted files at every frame 0, a few thousand rows at a time."""
+def by_tracklet(files: Iterable[Path], expected: pa.Schema, rebuild: str) -> Iterator[pa.Table]:
+    """Cut the rows of sorted files at every frame 0, a few thousand rows at a time.
+
+    Raises:
+        PipelineError: If a file is damaged, or holds what no stage writes.
+    """
     parts: list[pa.Table] = []
+    fix = f"Run: {rebuild}"
     for file in files:
-        with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(4096, use_threads=False):
-                table = schema.current(pa.Table.from_batches([batch]), expected)
+        with TableFile(file, fix) as opened:
+            for batch in opened.batches(4096):
+                table = schema.current(batch, expected)
+                checked.check_rows(table, file, fix)
+                checked.check_order(table, file, fix, begun=bool(parts))
+                checked.check_found(table, file, fix)
                 starts = np.flatnonzero(table["frame"].to_numpy() == 0)
                 bounds = [0, *starts[starts > 0], len(table)]
                 for a, b in pairwise(bounds):
@@ -232,7 +265,7 @@ def _described(plan: Plan, split: str) -> pa.Schema:
     models = {}
     for name in ("pose2d", "pose3d"):
         file = next(plan.poses[name].glob(f"{split}-*.parquet"))
-        found = schema.metadata(pq.read_schema(file))
+        found = schema.metadata(tables.read_schema(file, f"Run: dvc repro {name}@{plan.dataset}"))
         models |= {f"{name}.{key}": value for key, value in found.items()}
     return schema.with_metadata(
         SHARD,

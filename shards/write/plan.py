@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import paths, schema
 from pipeline.code.fingerprint import fingerprint
 from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
+from pipeline.files import checked
+from pipeline.files.reading import is_plain
+from pipeline.names import listed
 from pipeline.stage import Stage
 
 
@@ -73,7 +75,7 @@ class Plan:
     def finished(self, split: str) -> int:
         """Count the shards of a split that an earlier run finished."""
         number = 0
-        while self.file(split, number).exists():
+        while is_plain(self.file(split, number)):
             number += 1
         return number
 
@@ -86,10 +88,9 @@ def plan_shards(stage: Stage) -> Plan:
     """
     dataset, knobs = stage.dataset, stage.params.shards
     index = stage.read(paths.index_file(dataset))
-    schema.check(index, schema.INDEX, stage.rebuild("index"))
     poses = {"pose2d": paths.pose2d_dir(dataset), "pose3d": paths.pose3d_dir(dataset)}
     poses = {name: stage.read(folder) for name, folder in poses.items()}
-    table = _tracklets(index, stage.limit)
+    table = _tracklets(index, stage.limit, stage.rebuild("index"))
     columns = [table[name].to_pylist() for name in ("split", "tracklet", "length")]
     tracklets = list(zip(*columns, strict=True))
     silhouettes = _silhouettes(stage)
@@ -131,7 +132,7 @@ def _pose_files(stage: Stage, poses: dict[str, Path]) -> list[Path]:
     """Return the tables of 2D joints, then of 3D joints."""
     found: list[Path] = []
     for name, expected in (("pose2d", schema.POSE2D), ("pose3d", schema.POSE3D)):
-        files = sorted(poses[name].glob("*.parquet"))
+        files = listed(poses[name], "*.parquet")
         if not files:
             raise PipelineError(f"{poses[name]} holds no joints. Run: {stage.rebuild(name)}")
         for file in files:
@@ -140,9 +141,9 @@ def _pose_files(stage: Stage, poses: dict[str, Path]) -> list[Path]:
     return found
 
 
-def _tracklets(index: Path, limit: int) -> pa.Table:
+def _tracklets(index: Path, limit: int, rebuild: str) -> pa.Table:
     """Return the rows of an index in the order of shards, with the `length` of each."""
-    table = schema.current(pq.read_table(index), schema.INDEX)
+    table = checked.read_index(index, rebuild)
     table = table.append_column("length", pc.list_value_length(table["frames"]))
     keys = [(key, "ascending") for key in ("split", "pid", "tracklet")]
     return table.drop_columns(["frames", "frame_numbers"]).sort_by(keys)[: limit or None]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from extract.pose3d.normalise import towards_root
 from extract.tables import fixed_lists
 from pipeline.errors import PipelineError
+from pipeline.files import tables
 from shards.columns import joints
 
 
@@ -30,7 +30,12 @@ class TrueJoints:
                 f"shards.skeletons is truth, but there is no {file}: only rendered people have "
                 "known joints. Set it to lifted"
             )
-        table = pq.read_table(file, columns=["path", "xyz", "root"], use_threads=False)
+        kinds = {
+            "path": pa.string(),
+            "xyz": pa.list_(pa.float32(), 51),
+            "root": pa.list_(pa.float32(), 3),
+        }
+        table = tables.read_as(file, kinds, "Run: dvc repro walkers")
         self._paths = table["path"].combine_chunks()
         self._xyz = towards_root(joints(table["xyz"], (17, 3)), joints(table["root"], (3,)))
 
@@ -55,16 +60,10 @@ class Silhouettes:
         Raises:
             PipelineError: If the file is no such table.
         """
-        try:
-            table = pq.read_table(file, columns=["path", "silhouette"], use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise PipelineError(
-                f"{file} is no table with columns path and silhouette ({reason}). Write it again "
-                "or remove it"
-            ) from None
+        kinds = {"path": pa.string(), "silhouette": pa.binary()}
+        table = tables.read_as(file, kinds, "Write it again or remove it")
         self._paths = table["path"].combine_chunks()
-        self._pictures = table["silhouette"].combine_chunks().cast(pa.binary())
+        self._pictures = table["silhouette"].combine_chunks()
 
     def __call__(self, paths: pa.ChunkedArray) -> pa.Array:
         """Return the silhouettes of some frames; null where there is none."""

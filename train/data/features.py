@@ -14,7 +14,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from pipeline import console, machine, paths
 from pipeline.code.fingerprint import fingerprint
 from pipeline.code.hashes import digest
+from pipeline.errors import PipelineError
+from pipeline.files.arrays import read_npy, read_npz
 from pipeline.stage import Stage
+from shards.columns import mapped
 from train.data.clips import ClipDataset
 from train.registry import DATASETS, MODELS
 from train.run.setup import Config
@@ -75,16 +78,17 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
     decides["code"] = digest(stage.name, stage.key, stage.params)
     folder = paths.work_dir("visual", stage.key, fingerprint(*files, **decides))
     final = folder / "features.npy"
-    if final.exists():
+    if _is_whole(final, 2):
         return final
     clips: ClipDataset = DATASETS.build(dict(data))
     starts = range(0, len(clips), CHUNK_TRACKLETS)
     chunks = [folder / f"chunk-{start:08d}.npz" for start in starts]
     encode = _Encoder(model, config["randomness"]["seed"], decides["precision"])
-    done = sum(chunk.exists() for chunk in chunks) * CHUNK_TRACKLETS
+    whole = {chunk for chunk in chunks if _is_whole_chunk(chunk)}
+    done = len(whole) * CHUNK_TRACKLETS
     with console.progress(len(clips), "tracklets", "visual features", done) as meter:
         for start, chunk in zip(starts, chunks, strict=True):
-            if chunk.exists():
+            if chunk in whole:
                 continue
             part = Subset(
                 _WholeTracklets(clips), range(start, min(start + CHUNK_TRACKLETS, len(clips)))
@@ -101,6 +105,22 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
     return final
 
 
+def _is_whole(file: Path, axes: int) -> bool:
+    """Return whether an array that an earlier run made is there, and can be read."""
+    try:
+        return read_npy(file, "", mmap_mode="r").ndim == axes
+    except PipelineError:
+        return False
+
+
+def _is_whole_chunk(file: Path) -> bool:
+    try:
+        rows, features = read_npz(file, ("rows", "features"), "")
+        return rows.ndim == 1 and features.ndim == 2 and len(rows) == len(features)
+    except PipelineError:
+        return False
+
+
 def _counted(loader: DataLoader, meter: console.Meter) -> Iterator[Any]:
     for item in loader:
         yield item
@@ -111,11 +131,11 @@ def _join(chunks: list[Path], final: Path, frames: int) -> None:
     with paths.write_atomic(final) as temporary:
         array = None
         for chunk in chunks:
-            with np.load(chunk) as found:
-                if array is None:
-                    shape = (frames, found["features"].shape[1])
-                    array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-                array[found["rows"]] = found["features"]
+            rows, features = read_npz(chunk, ("rows", "features"), "Run the same command again")
+            if array is None:
+                shape = (frames, features.shape[1])
+                array = mapped(temporary, np.float32, shape)
+            array[rows] = features
         array.flush()
     for chunk in chunks:
         chunk.unlink()

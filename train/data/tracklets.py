@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline import images
 from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR
 from pipeline.schema import Status
@@ -119,9 +118,9 @@ class TrackletClips(Dataset[Item]):
             int(self.shards.width[unique].min()) // self.width,
         )
         shrink = next(power for power in (8, 4, 2, 1) if power <= max(spare, 1))
-        for i, jpeg in enumerate(self.shards.jpeg(unique)):
+        for i, (row, jpeg) in enumerate(zip(unique, self.shards.jpeg(unique), strict=True)):
             target = frames[i]
-            image = images.decode(jpeg, shrink, target)
+            image = self.shards.decoded(int(row), jpeg, shrink, target)
             if image.shape != target.shape:
                 image = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_AREA)
             if image is not target:

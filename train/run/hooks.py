@@ -14,10 +14,16 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from pipeline import console, paths
+from pipeline.errors import PipelineError
+from pipeline.files.tensors import read_pickle
+from pipeline.names import listed
+from pipeline.openmmlab import safe_loading
 from train.registry import HOOKS
 from train.run.finite import check_finite
 from train.weights.checkpoint import load, load_part
 
+# What a checkpoint holds.
+_KEPT = {"meta", "state_dict", "optimizer", "param_schedulers", "message_hub"}
 LINE_EVERY_S = 30.0
 
 
@@ -254,6 +260,23 @@ class ResumeHook(Hook):
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint of the last epoch in a folder, wherever the folder was moved to."""
-    found = list(folder.glob("epoch_*.pth"))
-    return max(found, key=lambda file: int(file.stem.removeprefix("epoch_")), default=None)
+    """Return the sound checkpoint of the last epoch in a folder, wherever that was moved to."""
+    found = {
+        int(number): file
+        for file in listed(folder, "epoch_*.pth")
+        if (number := file.stem.removeprefix("epoch_")).isdecimal()
+    }
+    return next((found[one] for one in sorted(found, reverse=True) if _is_sound(found[one])), None)
+
+
+def _is_sound(checkpoint: Path) -> bool:
+    """Return whether a run can go on from a checkpoint, and say so where it cannot."""
+    safe_loading()
+    try:
+        content = read_pickle(checkpoint, "The epochs since are trained again")
+        if not isinstance(content, dict) or not content.keys() >= _KEPT:
+            raise PipelineError(f"{checkpoint} is no checkpoint. The run begins again")
+    except PipelineError as error:
+        console.warn(str(error))
+        return False
+    return True

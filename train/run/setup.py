@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline import paths
 from pipeline.errors import PipelineError
+from pipeline.names import listed
 from pipeline.stage import Stage
 from train.registry import DATASETS, MODELS
 from train.weights.checkpoint import published
@@ -94,7 +95,7 @@ def take_start(stage: Stage, config: Config) -> tuple[Path, ...]:
         hook = {"type": "train.run.hooks.TowersHook", "path": str(start)}
         config["custom_hooks"] = [*config.get("custom_hooks", []), hook]
         return (start,)
-    found = [start] if start.is_file() else sorted(f for f in start.glob("*") if f.is_file())
+    found = [start] if start.is_file() else [f for f in listed(start, "*") if f.is_file()]
     if not found:
         raise PipelineError(f"{start} is missing. {_how_to_get(stage, start)}")
     if config["model"].get("visual") is None:

@@ -19,6 +19,8 @@ from pipeline import console, machine, paths
 from pipeline.code.fingerprint import fingerprint, is_done, note_done
 from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
+from pipeline.files.reading import reading
+from pipeline.files.tensors import read_pickle
 from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
 from pipeline.stage import Stage
@@ -152,7 +154,10 @@ class Training:
         best = runner.message_hub.runtime_info.get("best")
         if best is None:
             return runner.max_epochs
-        model.load_state_dict(torch.load(self.work / "best.pth", weights_only=True))
+        file, fix = self.work / "best.pth", f"Delete {self.work} and run the same command again"
+        state = read_pickle(file, fix)
+        with reading(file, "file of weights for this model", fix):
+            model.load_state_dict(state)
         return best["epoch"]
 
     def _runner_config(self) -> Config:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
+from pipeline.files import tensors
 from pipeline.paths import write_atomic
 from train.weights.renaming import State
 
@@ -33,14 +33,15 @@ def load(path: Path) -> tuple[State, dict[str, Any]]:
     Raises:
         PipelineError: If the file is missing or damaged.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except FileNotFoundError:
-        raise PipelineError(f"{path} is missing. Run: dvc repro") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise PipelineError(f"{path} cannot be read ({error}). Run: dvc repro -f") from None
+    state, metadata = tensors.read_safetensors(path, _rebuild(path))
+    return state, tensors.parsed(metadata)
+
+
+def _rebuild(path: Path) -> str:
+    """Return what to do when a file is damaged; the stages' own lie at models/RUN/STAGE."""
+    if path.stem in ("stage1", "stage2"):
+        return f"Run: dvc repro -f {path.stem}@{path.parent.name}"
+    return "Make it again, or copy it again from where it came"
 
 
 def load_part(module: nn.Module, state: Mapping[str, Tensor], prefix: str, path: Path) -> None:
@@ -59,6 +60,9 @@ def load_part(module: nn.Module, state: Mapping[str, Tensor], prefix: str, path:
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
     own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    # PyTorch before 1.0 counted no batches, and others leave the count out; nothing here needs it.
+    counted = {name for name in own.keys() - part.keys() if name.endswith("num_batches_tracked")}
+    part |= {name: module.state_dict()[name] for name in counted}
     found = {name: tuple(value.shape) for name, value in part.items()}
     for name in sorted(own.keys() | found.keys()):
         if own.get(name) != found.get(name):
@@ -75,9 +79,7 @@ def published(path: Path) -> dict[str, Any] | None:
     Raises:
         PipelineError: If the file is damaged.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get("about")
-            return None if text is None else json.loads(text)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise PipelineError(f"{path} cannot be read ({error}). Make it again") from None
+    about = tensors.read_metadata(path, _rebuild(path)).get("about")
+    if about is not None and not isinstance(about, dict):
+        raise PipelineError(f"{path} does not say what it is. {_rebuild(path)}")
+    return about

@@ -8,7 +8,7 @@ import math
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
-from train.weights.checkpoint import load, load_part
-from train.weights.renaming import CLIP, State, rename
+from pipeline.files import tensors
+from pipeline.files.reading import reading
+from pipeline.names import listed
+from train.weights.checkpoint import load_part
+from train.weights.renaming import CLIP, State, from_hugging_face, rename
 
 
 def load_visual(encoder: nn.Module, path: Path) -> None:
@@ -37,7 +40,10 @@ def load_visual(encoder: nn.Module, path: Path) -> None:
     """
     file = _one_file(path)
     state = _image_tower(_read(file))
-    state = rename(state, CLIP if "class_embedding" in state else encoder.rules)
+    try:
+        state = rename(state, CLIP if "class_embedding" in state else encoder.rules)
+    except PipelineError as error:
+        raise PipelineError(f"{file}: {error}. {_FIX}") from None
     own = encoder.state_dict()
     if "vit.pos_embed" in state and "vit.pos_embed" in own:
         vit = encoder.vit
@@ -51,7 +57,7 @@ def load_visual(encoder: nn.Module, path: Path) -> None:
 
 
 def _one_file(path: Path) -> Path:
-    files = [path] if path.is_file() else sorted(path.glob("*.*")) if path.is_dir() else []
+    files = [path] if path.is_file() else listed(path, "*.*") if path.is_dir() else []
     if len(files) != 1:
         raise PipelineError(
             f"{path} is {'no' if not files else 'not one'} file of weights. "
@@ -60,9 +66,10 @@ def _one_file(path: Path) -> Path:
     return files[0]
 
 
-def _image_tower(state: Mapping[str, Tensor]) -> State:
-    """Return the image tower alone, without the prefixes that wrappers add."""
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+def _image_tower(state: State) -> State:
+    """Return the image tower alone, under the names that its publisher gave it."""
+    if any(name.startswith("vision_model.") for name in state):
+        return from_hugging_face(state)
     tower = {
         name.removeprefix("visual.").removeprefix("trunk."): value
         for name, value in state.items()
@@ -73,17 +80,12 @@ def _image_tower(state: Mapping[str, Tensor]) -> State:
 
 def _read(file: Path) -> State:
     if file.suffix == ".safetensors":
-        return load(file)[0]
-    try:
+        state, fix = tensors.read_safetensors(file, _FIX)[0], _FIX
+        return tensors.states(state, file, fix)
+    with reading(file, "file of weights", _FIX):
         if zipfile.is_zipfile(file) and _is_torchscript(file):
             return _read_torchscript(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise PipelineError(f"{file} holds more than weights, or is damaged: {reason}") from None
-    for key in ("state_dict", "model"):
-        state = state.get(key, state)
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return tensors.states(tensors.read_pickle(file, _FIX), file, _FIX)
 
 
 def _is_torchscript(file: Path) -> bool:
@@ -91,6 +93,7 @@ def _is_torchscript(file: Path) -> bool:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
+_FIX = "Give a checkpoint of an image model"
 _STORAGES = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from pipeline.errors import PipelineError
@@ -208,3 +209,46 @@ def rename(state: Mapping[str, Tensor], rules: tuple[Rule, ...]) -> State:
         elif rule.name is not None:
             renamed[match.expand(rule.name)] = rule.change(tensor)
     return renamed
+
+
+# What Hugging Face calls the parts of a CLIP image tower, and OpenAI.
+_HUGGING_FACE = (
+    (r"vision_model\.embeddings\.class_embedding", "class_embedding"),
+    (r"vision_model\.embeddings\.patch_embedding\.weight", "conv1.weight"),
+    (r"vision_model\.embeddings\.position_embedding\.weight", "positional_embedding"),
+    (r"vision_model\.pre_layrnorm\.(\w+)", r"ln_pre.\1"),
+    (r"vision_model\.post_layernorm\.(\w+)", r"ln_post.\1"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.(\w+)",
+     r"transformer.resblocks.\1.attn.out_proj.\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.layer_norm(\d)\.(\w+)",
+     r"transformer.resblocks.\1.ln_\2.\3"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.mlp\.fc1\.(\w+)",
+     r"transformer.resblocks.\1.mlp.c_fc.\2"),
+    (r"vision_model\.encoder\.layers\.(\d+)\.mlp\.fc2\.(\w+)",
+     r"transformer.resblocks.\1.mlp.c_proj.\2"),
+)  # fmt: skip
+
+
+def from_hugging_face(state: Mapping[str, Tensor]) -> State:
+    """Return the image tower of a CLIP model of Hugging Face under OpenAI's names.
+
+    Query, key and value stand in one tensor there. The text tower is left out.
+    """
+    found: State = {}
+    fused: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        place = r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(\w+)"
+        if match := re.fullmatch(place, name):
+            whole = f"transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"
+            fused.setdefault(whole, {})[match[2]] = tensor
+            continue
+        if name == "visual_projection.weight":
+            found["proj"] = tensor.t()
+        for pattern, here in _HUGGING_FACE:
+            if match := re.fullmatch(pattern, name):
+                found[match.expand(here)] = tensor
+    for name, parts in fused.items():
+        if parts.keys() != set("qkv"):
+            raise PipelineError(f"the weights hold only {', '.join(sorted(parts))} of {name}")
+        found[name] = torch.cat([parts[part] for part in "qkv"])
+    return found

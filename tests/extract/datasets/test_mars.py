@@ -101,7 +101,7 @@ def test_a_missing_info_file_is_named_with_its_source(
 
 def test_a_damaged_mat_is_named(tree: Path, index: Callable) -> None:
     (tree / "info" / "query_IDX.mat").write_bytes(b"not found, says the server")
-    with pytest.raises(PipelineError, match=r"query_IDX.mat is no MATLAB 5 file"):
+    with pytest.raises(PipelineError, match=r"query_IDX.mat is not a readable MATLAB file"):
         index(tree, "mars")
 
 

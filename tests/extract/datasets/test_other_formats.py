@@ -158,7 +158,7 @@ class TestFolder:
         (tmp_path / "frames.csv").write_text(
             "path,split,pid,camid,tracklet\na.jpg,query,4,0,t1\nb.jpg,gallery,4,1,t1\n"
         )
-        with pytest.raises(PipelineError, match="Two tracklets are called t1"):
+        with pytest.raises(PipelineError, match="two tracklets are called t1"):
             index(tmp_path, "folder")
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from extract.engine import chunks
 from extract.engine.chunks import ChunkStore
 from pipeline import schema
+from pipeline.errors import PipelineError
 
 COLUMNS = pa.schema(
     [
@@ -73,7 +74,7 @@ def test_a_full_disk_leaves_no_broken_chunk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(PipelineError, match=r"chunk-000000.parquet cannot .* No space left"):
         chunks.write_chunk(tmp_path / "chunk-000000.parquet", table("train", 3))
     assert list(tmp_path.iterdir()) == []
 

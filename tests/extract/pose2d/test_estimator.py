@@ -11,6 +11,7 @@ import torch
 from extract.engine import models
 from extract.pose2d.estimator import Estimator
 from pipeline import images
+from pipeline.errors import PipelineError
 
 CONFIGS = Path(find_spec("mmpose").origin).parent / ".mim/configs/body_2d_keypoint"
 FAMILIES = {
@@ -177,12 +178,10 @@ def test_vitpose_without_its_package_says_what_to_install(monkeypatch):
 
 
 def test_a_checkpoint_that_holds_code_is_refused(tiny_weights, tmp_path):
-    import pickle
-
     class Evil:
         def __reduce__(self):
             return print, ("executed",)
 
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(PipelineError, match=r"evil.pth is not .* it asks for code: print"):
         models.read_state(tmp_path / "evil.pth")

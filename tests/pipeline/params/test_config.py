@@ -174,8 +174,8 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path):
     with pytest.raises(PipelineError, match="is missing"):
         load(path=tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("a: [")
-    with pytest.raises(PipelineError, match="no valid YAML"):
+    with pytest.raises(PipelineError, match="not a readable YAML"):
         load(path=tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PipelineError, match="cannot be read"):
+    with pytest.raises(PipelineError, match="not a readable text"):
         load(path=Path(tmp_path / "params.yaml"))

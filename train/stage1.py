@@ -35,7 +35,7 @@ def stage1(stage: Stage) -> "Training":
     )
     from train.run.training import Training
 
-    choose_device(stage.params.runtime.device)
+    choose_device(stage.params.runtime.device, stage.params.stage1.precision)
     config = compose("stage1", stage.params, stage.line.encoder)
     alone = config.pop("skeleton_run")
     config["train_dataloader"]["dataset"] |= {

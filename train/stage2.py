@@ -34,7 +34,7 @@ def stage2(stage: Stage) -> "Training":
     )
     from train.run.training import Training
 
-    choose_device(stage.params.runtime.device)
+    choose_device(stage.params.runtime.device, stage.params.stage2.precision)
     knobs, encoder = stage.params.stage2, stage.params.encoder_of(stage.key)
     config = compose("stage2", stage.params, encoder, stage.line.model)
     data = config["train_dataloader"]["dataset"]

@@ -139,7 +139,9 @@ def _matrix(table: "pa.Table", name: str, where: str) -> np.ndarray:
     is_list = pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)
     is_list = is_list or pa.types.is_large_list(column.type)
     kind = column.type.value_type if is_list else column.type
-    if not is_list or not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+    is_number = any(is_it(kind) for is_it in (pa.types.is_floating, pa.types.is_integer))
+    # Lists that are all empty have no type.
+    if not is_list or not (is_number or pa.types.is_null(kind)):
         raise PipelineError(f"{where}: {name} is of type {column.type}. Give lists of numbers")
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) != 1 or None in lengths:

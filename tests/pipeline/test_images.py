@@ -2,6 +2,9 @@
 
 import io
 import re
+import resource
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -187,3 +190,42 @@ def test_one_colour_is_blank_and_the_darkest_picture_is_not():
     dot = np.zeros((50, 30, 3), np.uint8)
     dot[20:23, 10:13] = 255
     assert not is_blank(dot)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".tif", ".TIFF", ".PNG", ".bmp"])
+def test_frames_of_every_kind_that_the_index_lists_are_decoded(suffix, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (40, 20, 3), np.uint8)
+    file = tmp_path / f"0001{suffix}"
+    file.write_bytes(cv2.imencode(suffix.lower(), picture)[1].tobytes())
+    (tmp_path / "._0001.jpg").write_bytes(b"x")
+    (tmp_path / "Thumbs.db").write_bytes(b"x")
+    assert list_images(tmp_path) == [file.name]
+    frame, status = read(file)
+    assert (frame.shape, status) == ((40, 20, 3), Status.OK)
+
+
+def test_a_picture_that_claims_gigabytes_is_refused_before_it_is_decoded(tmp_path):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    squeezer = zlib.compressobj(9)
+    row = bytes(1 + 3 * 30_000)
+    pixels = b"".join([*(squeezer.compress(row) for _ in range(30_000)), squeezer.flush()])
+    end = chunk(b"IEND", b"")
+    file = tmp_path / "bomb.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + end)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert read(file) == (None, Status.UNREADABLE)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    with pytest.raises(PipelineError, match="30000 x 30000 pixels is larger than the 64 million"):
+        decode(file.read_bytes())
+
+
+@pytest.mark.parametrize("side", [(40_000, 1), (1, 40_000)])
+def test_a_side_that_no_column_holds_is_a_bad_frame(side, tmp_path):
+    file = tmp_path / "long.png"
+    file.write_bytes(cv2.imencode(".png", np.zeros((*side, 3), np.uint8))[1].tobytes())
+    assert read(file)[1] == Status.UNREADABLE

@@ -40,6 +40,11 @@ def train(*overrides: str, dry_run: bool = False) -> None:
     make("stage2", "tiny", *overrides, dry_run=dry_run, quiet=False)
 
 
+def test_float16_without_a_gpu_is_told(project):
+    with pytest.raises(PipelineError, match="float16 needs a GPU"):
+        train("stage2.precision=float16", "runtime.device=cpu", dry_run=True)
+
+
 class FakeRunner:
     def __init__(self, model, epoch=0):
         self.model, self.epoch = model, epoch

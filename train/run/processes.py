@@ -15,20 +15,25 @@ from pipeline.errors import PipelineError
 PATIENCE = timedelta(days=7)
 
 
-def choose_device(wanted: str) -> None:
+def choose_device(wanted: str, precision: str = "float32") -> None:
     """Hide the GPUs that were not asked for, and join the processes that torchrun started.
 
     Args:
         wanted: `runtime.device`.
+        precision: Of training.
 
     Raises:
-        PipelineError: If the wanted GPU is not there.
+        PipelineError: If the wanted GPU is not there, or what a CPU has no arithmetic for is asked.
     """
     if wanted == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif wanted.startswith("cuda") and not torch.cuda.is_available():
         raise PipelineError(f"runtime.device is {wanted}, but no GPU is usable. Set it to auto")
     has_gpu = torch.cuda.is_available()
+    if precision == "float16" and not has_gpu:
+        raise PipelineError(
+            "precision: float16 needs a GPU, and none is used. Set it to bfloat16 or float32"
+        )
     if has_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", wanted.partition(":")[2] or 0)))
     if world() > 1 and not dist.is_initialized():

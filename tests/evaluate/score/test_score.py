@@ -358,3 +358,45 @@ def test_a_missing_table_names_the_command_that_makes_it(tmp_path: Path, command
     done = command("evaluate.score", "--features", tmp_path / "x.parquet", "--out", tmp_path)
     assert done.returncode == 1
     assert "python -m evaluate.embed" in done.stderr
+
+
+def named(made: pa.Table, column: str, values: list) -> pa.Table:
+    return made.set_column(made.column_names.index(column), column, pa.array(values))
+
+
+def test_names_as_ids_are_numbered_and_kept(
+    tmp_path: Path, params: Params, score: Callable
+) -> None:
+    made = table(small_rows())
+    plain = score(made)
+    pids = made["pid"].to_pylist()
+    people = named(made, "pid", [f"P{pid:03}" if pid > 0 else f"{pid}" for pid in pids])
+    people = named(people, "camid", [f"cam {camid}" for camid in made["camid"].to_pylist()])
+    pq.write_table(people, tmp_path / "named.parquet")
+    found = score_tables(params, [tmp_path / "named.parquet"], tmp_path / "named")
+    assert found["mAP"] == plain["mAP"]
+    about = pq.read_schema(tmp_path / "named/per_query.parquet").metadata
+    assert set(json.loads(about[b"pid_names"])) == set(people["pid"].to_pylist())
+    assert json.loads(about[b"camid_names"])["cam 0"] == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("camid", lambda one: [40_000] * len(one), "camid 40000 is too large"),
+        ("pid", lambda one: [pid + 0.5 for pid in one], r"pid \d+\.5 is no whole number"),
+        ("pid", lambda one: [2**40] * len(one), "is too large"),
+        ("feature", lambda one: [[]] * len(one), "the lists of feature are empty"),
+        ("feature", lambda one: [["x"]] * len(one), "feature is of type"),
+        ("split", lambda one: list(range(len(one))), "no tracklets of split query or gallery"),
+    ],
+)
+def test_odd_columns_are_one_line_and_nothing_is_written(
+    tmp_path: Path, params: Params, column: str, values: Callable, message: str
+) -> None:
+    made = table(small_rows())
+    odd = named(made, column, values(made[column].to_pylist()))
+    pq.write_table(odd, tmp_path / "odd.parquet")
+    with pytest.raises(PipelineError, match=f"odd.parquet.*{message}"):
+        score_tables(params, [tmp_path / "odd.parquet"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -23,12 +23,10 @@ class OffsetHeatmap(BaseKeypointCodec):
         """Refuse: how MoveNet was trained was not published."""
         raise NotImplementedError("MoveNet is used as it was published; it is not trained here")
 
-    def decode(
-        self, near: np.ndarray, seen: np.ndarray, place: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def decode(self, encoded: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decode a batch of one frame, as MMPose asks for it: `(1, J, 2)` and `(1, J)`."""
-        maps = torch.from_numpy(near), torch.from_numpy(seen), torch.from_numpy(place)
-        xy, score = self.decode_frames(maps)
+        near, seen, place = map(torch.from_numpy, (encoded, *others))
+        xy, score = self.decode_frames((near, seen, place))
         return xy.numpy(), score.numpy()
 
     def decode_frames(self, maps: Maps) -> tuple[Tensor, Tensor]:

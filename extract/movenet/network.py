@@ -7,7 +7,7 @@ right alone, torch on all sides: `_same` does it as the weights have learnt it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -137,7 +137,7 @@ class MoveNetHead(BaseHead):
             joints: `J`.
         """
         super().__init__()
-        self.decoder = KEYPOINT_CODECS.build(decoder)
+        self.decoder = KEYPOINT_CODECS.build(dict(decoder))
         channels = {"heatmap": joints, "center": 1, "regress": 2 * joints, "offset": 2 * joints}
         self.branches = nn.ModuleDict(
             {
@@ -210,8 +210,10 @@ class MoveNetHead(BaseHead):
     def predict(self, feats: Any, batch_data_samples: Any, test_cfg: Any = None) -> Any:
         """Return the joints of a batch as MMPose's other heads do."""
         if test_cfg and test_cfg.get("flip_test", False):
-            return self.decode(self.merge(*(self.forward(one) for one in feats)))
-        return self.decode(self.forward(feats))
+            maps = self.merge(*(self.forward(one) for one in feats))
+        else:
+            maps = self.forward(feats)
+        return self.decode(cast("Any", maps))
 
     def loss(self, feats: Any, batch_data_samples: Any, train_cfg: Any = None) -> dict:
         """Refuse: how it was trained was not published."""

@@ -128,9 +128,9 @@ class Estimator:
         """Average the output for frames with that for their mirror images."""
         from mmpose.models.utils.tta import flip_heatmaps, flip_vectors
 
-        head = self._model.head
-        if hasattr(head, "merge"):
-            return head.merge(output, mirrored)
+        merge: Any = getattr(self._model.head, "merge", None)
+        if merge:
+            return merge(output, mirrored)
         pairs = list(COCO17.flip)
         if isinstance(output, tuple):
             mirrored = flip_vectors(*mirrored, flip_indices=pairs)

@@ -93,7 +93,7 @@ def _work(
         batch_frames=runtime.batch_frames,
         compiled=runtime.compile,
         knobs=knobs,
-        min_score=knobs.min_score,
+        min_score=knobs.min_score or 0.0,
     )
 
 

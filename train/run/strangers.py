@@ -11,8 +11,6 @@ from pipeline.distances import normalised
 from train.describe import describe, tracklet_features
 
 if TYPE_CHECKING:
-    import torch
-
     from train.data.clips import TestDataset
 
 # Shares of pairs of strangers whose distance is noted, from most to one in a thousand.
@@ -20,7 +18,7 @@ _SHARES = np.geomspace(0.5, 0.001, 28)
 
 
 def strangers(
-    model: "torch.nn.Module",
+    model: Any,
     people: "TestDataset",
     workers: int,
     skeleton_weight: dict[str, float] | None = None,
@@ -28,7 +26,7 @@ def strangers(
     """Return how near strangers come, by the neck and by what describes them.
 
     Args:
-        model: It is left as it was.
+        model: One of `train.models`; it is left as it was.
         people: Tracklets of the held-out identities.
         workers: Processes that load them.
         skeleton_weight: Of skeletons beside frames where both describe, by the neck.
@@ -38,12 +36,13 @@ def strangers(
     kinds = [kind for kind in ("visual", "skeleton") if getattr(model, kind) is not None]
     model.eval()
     found: dict[str, dict[str, Any]] = {"before": {}, "after": {}}
-    for model.neck in found:
+    for neck, noted in found.items():
+        model.neck = neck
         if skeleton_weight:
-            model.skeleton_weight = skeleton_weight[model.neck]
-        for model.descriptor in (*kinds, "both") if skeleton_weight else kinds:
-            features = tracklet_features(people, describe(model), workers)
-            found[model.neck][model.descriptor] = nearness(features, pids)
+            model.skeleton_weight = skeleton_weight[neck]
+        for descriptor in (*kinds, "both") if skeleton_weight else kinds:
+            model.descriptor = descriptor
+            noted[descriptor] = nearness(tracklet_features(people, describe(model), workers), pids)
     for key, value in kept.items():
         if value is not None:
             setattr(model, key, value)

@@ -97,6 +97,7 @@ def test_joints_are_those_of_the_published_decoding(golden):
 @pytest.mark.filterwarnings("ignore")  # MMPose's own code warns about packages it imports.
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_joints_equal_those_of_mmpose_with_the_same_config(picture, flip_test):
+    models.import_mmpose()
     from mmpose.apis import inference_topdown, init_model
 
     folder = ROOT / "data/weights" / MODEL

@@ -139,12 +139,7 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
             checked.check_order(table, file.path, rebuild, begun=group > 0)
             silhouettes.add(table["silhouette"])
             stop = start + len(table)
-            for name, (shape, dtype) in kinds.items():
-                if shape:
-                    arrays[name][start:stop] = joints(table[name], shape)
-                else:
-                    filled = table[name].fill_null(False if dtype is np.bool_ else 0)
-                    arrays[name][start:stop] = filled.to_numpy()
+            _fill(arrays, table, start, stop)
             is_first = table["frame"].to_numpy() == 0
             firsts = pa.array(np.flatnonzero(is_first))
             starts = pa.array(np.flatnonzero(is_first) + start, pa.int64())
@@ -157,7 +152,23 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
     np.save(folder / "places.npy", np.full(frames, UNKNOWN, np.int64))
     fields = [("first", np.int64), ("file", np.int32), ("group", np.int32)]
     np.save(folder / "groups.npy", np.array(groups, dtype=fields))
-    tracklets = pa.concat_tables(keys)
+    _write_tracklets(pa.concat_tables(keys), frames, files, rebuild, folder)
+
+
+def _fill(arrays: dict[str, np.ndarray], table: pa.Table, start: int, stop: int) -> None:
+    """Copy the columns of a row group to their rows of the arrays."""
+    for name, array in arrays.items():
+        if array.ndim > 1:
+            array[start:stop] = joints(table[name], array.shape[1:])
+        else:
+            filled = table[name].fill_null(False if array.dtype == np.bool_ else 0)
+            array[start:stop] = filled.to_numpy()
+
+
+def _write_tracklets(
+    tracklets: pa.Table, frames: int, files: list[Path], rebuild: str, folder: Path
+) -> None:
+    """Write the table of tracklets, each with the `length` that the next one's `first` gives."""
     if len(set(tracklets["tracklet"].to_pylist())) < len(tracklets):
         raise PipelineError(
             f"{files[0].parent}: a tracklet stands twice in {_some(files)}. {rebuild}"

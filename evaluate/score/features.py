@@ -85,12 +85,7 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
     table = table.filter(pc.is_in(table["split"], pa.array(["query", "gallery"])))
     if not len(table):
         raise PipelineError(f"{name} has no tracklets of split query or gallery: nothing to score.")
-    kinds = [key for key in ("pid", "camid") if key in table.column_names]
-    kinds += [key for key in ("trial", "clothes") if _complete(table, key)]
-    numbers, names = {}, {}
-    for key in kinds:
-        numbers[key], known = ids(table, key, name)
-        names |= {key: known} if known else {}
+    numbers, names = _numbers(table, name)
     found = Features(
         split=table["split"].to_numpy().astype(object),
         ids=Ids(
@@ -105,6 +100,18 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
     )
     _check(found, name)
     return found
+
+
+def _numbers(
+    table: "pa.Table", where: str
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, int]]]:
+    """Return all ids as numbers, and which names were given which number."""
+    numbers, names = {}, {}
+    for key in ("pid", "camid", "trial", "clothes"):
+        if key in ("pid", "camid") or _complete(table, key):
+            numbers[key], known = ids(table, key, where)
+            names |= {key: known} if known else {}
+    return numbers, names
 
 
 def _read_table(path: Path) -> "pa.Table":

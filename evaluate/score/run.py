@@ -226,11 +226,8 @@ def _write(
     names: dict[str, dict[str, int]],
 ) -> None:
     import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from evaluate.score.scoring import mean_roc
-    from pipeline.schema import PER_QUERY, with_metadata
 
     curves = {
         name: np.mean([result.curves[name] for result in results], axis=0)
@@ -248,6 +245,22 @@ def _write(
         "roc": mean_roc(results),
         "camera_pairs": pairs,
     }
+    _publish(folder, files, results, metrics, names)
+
+
+def _publish(
+    folder: Path,
+    files: dict[str, Any],
+    results: "list[Scored]",
+    metrics: dict[str, Any],
+    names: dict[str, dict[str, int]],
+) -> None:
+    """Write all files of scores; nothing is written before all is known."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.schema import PER_QUERY, with_metadata
+
     texts = {
         name: json.dumps(_rounded(content), indent=1) + "\n" for name, content in files.items()
     }
@@ -256,7 +269,6 @@ def _write(
     # Persons and cameras that have names elsewhere, with their numbers here.
     about |= {f"{key}_names": json.dumps(known) for key, known in names.items()}
     table = pa.Table.from_pylist(rows, schema=with_metadata(PER_QUERY, **about))
-    # Nothing is written before all is known.
     for name, text in texts.items():
         with paths.write_atomic(folder / f"{name}.json") as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -108,7 +108,7 @@ def test_imported_joints_go_into_shards_and_frames_stay(made: Extracted):
 def test_a_broken_file_is_named(made: Extracted, text: str):
     send()
     Path("other/skeleton_3d_hmr2.0/train/0001C1T0001F004.json").write_text(text)
-    with pytest.raises(PipelineError, match=r"0001C1T0001F004.json does not hold"):
+    with pytest.raises(PipelineError, match=r"F004.json (does not hold|is not a readable JSON)"):
         take()
     assert len(joints()) == 13
 

@@ -169,7 +169,8 @@ def _write_tracklets(
     tracklets: pa.Table, frames: int, files: list[Path], rebuild: str, folder: Path
 ) -> None:
     """Write the table of tracklets, each with the `length` that the next one's `first` gives."""
-    if len(set(tracklets["tracklet"].to_pylist())) < len(tracklets):
+    names = zip(*(tracklets[name].to_pylist() for name in ("split", "tracklet")), strict=True)
+    if len(set(names)) < len(tracklets):
         raise PipelineError(
             f"{files[0].parent}: a tracklet stands twice in {_some(files)}. {rebuild}"
         )

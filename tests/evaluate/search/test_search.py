@@ -25,6 +25,7 @@ from evaluate.search.gallery import Entry, Gallery
 from evaluate.search.query import from_folder, from_video
 from evaluate.search.run import strangers_of
 from pipeline.errors import PipelineError
+from pipeline.files.tensors import read_safetensors
 from pipeline.stage import Stage, start
 from tests.conftest import ROOT
 from tests.fake_extraction import Extracted, write_shards_of
@@ -175,7 +176,8 @@ def test_a_gallery_of_ones_own_grows_and_is_searched(stage: Stage, capsys):
 
 def change_model() -> None:
     weights = Path("models/fake/stage2.safetensors")
-    weights.write_bytes(weights.read_bytes() + b" ")
+    state, about = read_safetensors(weights, "")
+    save_file(state, weights, about | {"trained": "again"})
 
 
 def change_version() -> None:
@@ -231,7 +233,7 @@ def test_a_gallery_is_whole_when_writing_it_fails(stage: Stage, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(PipelineError, match=r"mine.parquet cannot .* No space left"):
         search.main("fake", "0002C1T0001", gallery=mine, add=True, quiet=True)
     assert mine.read_bytes() == before
     assert [file.name for file in Path().glob("*mine*") if file.suffix != ".lock"] == [
@@ -386,7 +388,7 @@ def test_an_image_that_does_not_decode_is_named(tmp_path: Path):
         ("0,-40,10,20,20", "lies outside"),
         ("3,10,10,0,20", "lies outside"),
         ("99,1,1,9,9", r"frame 99 is asked for, but street.avi ends after 11"),
-        ("1,2,3", "expected numbers under the header frame,x,y,width,height"),
+        ("1,2,3", "header (is )?frame,x,y,width,height"),
         ("a,1,1,9,9", "expected numbers"),
         ("nan,1,1,9,9", "expected numbers"),
         ("1,1,1,inf,9", "expected numbers"),

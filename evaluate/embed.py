@@ -114,7 +114,8 @@ class Embedding:
         from train.describe import describe
 
         feature = self._all("trained", lambda: describe(self.trained.model()))
-        untrained = self._all("untrained", lambda: describe(self.trained.untrained()))
+        raw = self.trained.untrained()
+        untrained = self._all("untrained", lambda: describe(raw))
         rng = np.random.default_rng(self.trained.about["seed"])
         random = rng.standard_normal((len(self.data.table), RANDOM_CHANNELS))
         baselines = {"random": random, "untrained": untrained}
@@ -122,8 +123,8 @@ class Embedding:
             colour = self._all("colour", lambda: colours)
             # Cosines of colours say little: what counts is how they differ from the average.
             baselines["colour"] = colour - colour.mean(0)
-        self._write(self.output, {"feature": feature})
-        self._write(self.baselines, baselines)
+        self._write(self.output, {"feature": feature}, {"feature": self.trained.comparison})
+        self._write(self.baselines, baselines, {"untrained": raw.comparison()})
         note_done(self._made_of, self.output, self.baselines)
         paths.discard(self.work)
         return f"{len(self.data.table)} tracklets, {feature.shape[1]} numbers each"
@@ -148,15 +149,23 @@ class Embedding:
         values = np.concatenate([read_npy(file, "Run the same command again") for file in files])
         return self.data.average(values).astype(np.float32)
 
-    def _write(self, path: "Path", features: dict[str, np.ndarray]) -> None:
+    def _write(
+        self,
+        path: "Path",
+        features: dict[str, np.ndarray],
+        comparisons: dict[str, dict[str, Any]],
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
+
+        from pipeline.distances import telling
 
         table = tracklet_columns(self.data, self._index, self.stage.rebuild("index"))
         for name, values in features.items():
             flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
             column = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-            table = table.append_column(name, column)
+            field = telling(pa.field(name, column.type), comparisons.get(name))
+            table = table.append_column(field, column)
         metadata = {
             "dataset": self.stage.dataset,
             "run": self.stage.key,

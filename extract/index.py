@@ -4,7 +4,6 @@ Run it:   python -m extract.index --dataset mars
 """
 
 import importlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from extract.rules import written
 from extract.tracklets import (
     ParserInput,
     Tracklet,
@@ -124,7 +124,7 @@ def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
     described: dict[str, object] = {
         "dataset": stage.dataset,
         "format": stage.on_disk.format,
-        "rules": json.dumps(parser.FACTS.rules),
+        "rules": written(parser.FACTS.rules),
     }
     if parser.FACTS.trials > 1:
         described["trial"] = stage.params.index.trial

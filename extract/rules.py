@@ -1,14 +1,58 @@
 """How a dataset is scored, as its index says: the stages after it know no formats."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-from extract.tracklets import RULES
 from pipeline import schema
 from pipeline.errors import PipelineError
 
+RULES = ("gallery_includes_queries", "same_camera_counts")
 
-def rules_of(index: Path, rebuild: str) -> dict[str, bool]:
+
+@dataclass(frozen=True)
+class NamedSearch:
+    """One search of a protocol: whose queries, in what gallery, by which rules.
+
+    The one without a name is the headline; where there is none, that is all queries in all of the
+    gallery. Filters say what a column of `pipeline.schema.VIEW` must hold.
+
+    Attributes:
+        name: Under which key `scores.json` has it; a dot puts it into a mapping.
+        query: Filter of the queries, as `{"spectrum": "infrared"}`.
+        gallery: Filter of the gallery.
+        clothes: `same` leaves out the query's person in other clothes, `changing` in the same.
+        is_reversed: Whether queries and gallery are exchanged, before the filters.
+        same_camera_counts: Whether the query's own camera is ranked; None as the dataset says.
+    """
+
+    name: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    gallery: Mapping[str, str] = field(default_factory=dict)
+    clothes: Literal["general", "same", "changing"] = "general"
+    is_reversed: bool = False
+    same_camera_counts: bool | None = None
+
+
+# All queries in all of the gallery.
+ALL = NamedSearch()
+# Of every dataset in which clothes are known.
+BY_CLOTHES = (
+    NamedSearch("clothes.same", clothes="same"),
+    NamedSearch("clothes.changing", clothes="changing"),
+)
+REVERSED = NamedSearch("reversed", is_reversed=True)
+
+
+def written(rules: Mapping[str, Any]) -> str:
+    """Return rules as text for an index to carry."""
+    searches = [asdict(one) for one in rules["searches"]]
+    return json.dumps(dict(rules) | {"searches": searches})
+
+
+def rules_of(index: Path, rebuild: str) -> dict[str, Any]:
     """Return how the authors of an indexed dataset score.
 
     Args:
@@ -21,8 +65,11 @@ def rules_of(index: Path, rebuild: str) -> dict[str, bool]:
     found = schema.metadata(schema.check(index, schema.INDEX, rebuild))
     try:
         rules = json.loads(found.get("rules", "null"))
-    except ValueError:
+        searches = tuple(NamedSearch(**one) for one in rules.pop("searches", []))
+    except (ValueError, TypeError, AttributeError):
         rules = None
     if not isinstance(rules, dict) or any(not isinstance(rules.get(name), bool) for name in RULES):
         raise PipelineError(f"{index} does not say how its dataset is scored. Run: {rebuild}")
-    return rules
+    # An index that knew no searches said whether the one that is reversed belongs to its protocol.
+    is_both = rules.pop("both_ways", False)
+    return rules | {"searches": searches or BY_CLOTHES + ((REVERSED,) if is_both else ())}

@@ -12,14 +12,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from extract.rules import BY_CLOTHES, RULES, NamedSearch
 from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR, number_in, person_numbers
 from pipeline.paths import below
 
 BATCH_TRACKLETS = 512
-RULES = ("gallery_includes_queries", "same_camera_counts", "both_ways")
 # What the columns of the index hold.
 _LARGEST = {"pid": 2**31 - 1, "camid": 2**15 - 1, "clothes": 2**15 - 1}
 _LARGEST_FRAME_NUMBER = 2**31 - 1
@@ -65,7 +65,7 @@ class DatasetFacts:
         gallery_includes_queries: The official rule.
         same_camera_counts: Whether the official rule ranks the query's own camera too.
         trials: Number of random splits over which results are averaged.
-        both_ways: Whether the gallery is also searched for in the queries.
+        searches: What is searched for where, beside all queries in all of the gallery.
         shared_people: What somebody is who is both trained on and tested: an `error` of who made
             the split, a fault of the dataset that deserves a `warning`, or `usual`: its protocol,
             or equal numbers of lists that count for themselves.
@@ -76,13 +76,13 @@ class DatasetFacts:
     gallery_includes_queries: bool = False
     same_camera_counts: bool = False
     trials: int = 1
-    both_ways: bool = False
+    searches: tuple[NamedSearch, ...] = BY_CLOTHES
     shared_people: Literal["error", "warning", "usual"] = "warning"
 
     @property
-    def rules(self) -> dict[str, bool]:
+    def rules(self) -> dict[str, Any]:
         """How the dataset's authors score, for the index to carry."""
-        return {name: getattr(self, name) for name in RULES}
+        return {name: getattr(self, name) for name in (*RULES, "searches")}
 
 
 @dataclass

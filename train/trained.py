@@ -74,6 +74,11 @@ class Trained:
         return self.config.get("descriptor") or trained_descriptor(self.about)
 
     @property
+    def comparison(self) -> dict[str, Any]:
+        """What the distance of two descriptors is (`pipeline.distances`)."""
+        return self.about.get("comparison", {"kind": "cosine"})
+
+    @property
     def has_prototypes(self) -> bool:
         """Whether it knows a prototype of every training identity."""
         return "visual_prototypes" in self.state

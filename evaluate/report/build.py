@@ -34,6 +34,7 @@ def build(stage: Stage, metrics: dict, shards: "Shards", folder: Path, pictures:
         ("Verification", verification),
         ("Curves", scores.curves(folder, fix)),
         ("Camera pairs", sections.cameras(folder, fix)),
+        ("How they were seen", sections.views(folder, fix)),
         ("Ranked lists", _ranked(folder, shards, pictures, fix)),
         ("Features", space.features(stage)),
         ("Training", sections.training(stage)),

@@ -8,6 +8,7 @@ import numpy as np
 
 from evaluate.report import charts
 from evaluate.report.page import chart, grid, paragraph, table, value
+from evaluate.score.scoring import named_searches
 from pipeline.files import texts
 from pipeline.files.reading import reading
 
@@ -25,7 +26,7 @@ _BASELINES = {
 def headline(metrics: dict[str, Any]) -> str:
     """Return the headline: scores with intervals, re-ranked, beside the baselines."""
     columns = {"model": metrics, "model, re-ranked": metrics.get("reranked")}
-    columns |= {f"{rule} clothes": found for rule, found in metrics.get("clothes", {}).items()}
+    columns |= named_searches(metrics)
     columns |= {
         _BASELINES.get(name, name): found for name, found in metrics.get("baselines", {}).items()
     }

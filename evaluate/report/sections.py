@@ -20,6 +20,9 @@ from pipeline.schema import PER_QUERY, Status
 from shards import draw, quality
 from shards.read import Shards
 
+# Of fewer queries one decides too much.
+FEW_QUERIES = 30
+
 if TYPE_CHECKING:
     from pipeline.stage import Stage
 
@@ -53,6 +56,31 @@ def _camera_pairs(pairs: list[dict[str, Any]]) -> str:
         "mAP in % of the queries of one camera (down) against the gallery of one other "
         "(across); below it Rank-1 and how many queries were scored."
     ) + table(("query \\ gallery", *(f"camera {camera}" for camera in across)), rows)
+
+
+def views(folder: Path, fix: str) -> str:
+    """Return the scores by how query and gallery were seen, where the dataset says it."""
+    return drawn(folder / "by_view.json", _views, fix)
+
+
+def _views(rows: list[dict[str, Any]]) -> str:
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["column"], row["query"], row["gallery"]), []).append(row)
+    if not found:
+        return ""
+    lines = []
+    for (column, query, gallery), trials in found.items():
+        mean_ap, rank1 = (float(np.mean([one[key] for one in trials])) for key in ("mAP", "rank1"))
+        queries = sum(one["queries_scored"] for one in trials)
+        few = ", few" if queries < FEW_QUERIES else ""
+        lines.append(
+            (column, query, gallery, value(mean_ap, f"{queries} queries{few}"), value(rank1))
+        )
+    return paragraph(
+        "How query and gallery were seen: mAP and Rank-1 in %. Of spectrum and platform the "
+        "gallery is that of one value alone; altitude, distance and angle are those of the query."
+    ) + table(("column", "query", "gallery", "mAP", "Rank-1"), lines)
 
 
 def by_camera(folder: Path, rebuild: str) -> list[dict[str, Any]]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evaluate.score.ids import ids
+from pipeline.distances import Comparison, told_of
 from pipeline.errors import PipelineError
 from pipeline.files import tables
 from pipeline.ranking import Ids
+from pipeline.schema import VIEW
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,13 +22,25 @@ REQUIRED = ("tracklet", "pid", "camid", "split")
 
 @dataclass(frozen=True)
 class Features:
-    """Tracklets with ids and named features `(N, C)`, in the order of the table."""
+    """Tracklets with ids and named features `(N, C)`, in the order of the table.
+
+    Attributes:
+        split: `query` or `gallery`.
+        ids: Who and where.
+        trial: Number of the random split.
+        values: Features by name.
+        names: What ids that are names became, by column.
+        views: How each was seen, by the columns of `pipeline.schema.VIEW` that the table has.
+        comparisons: What distances of a feature are, where they are not cosine.
+    """
 
     split: np.ndarray
     ids: Ids
     trial: np.ndarray
     values: dict[str, np.ndarray]
     names: dict[str, dict[str, int]] = field(default_factory=dict)
+    views: dict[str, np.ndarray] = field(default_factory=dict)
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of tracklets."""
@@ -39,8 +53,12 @@ class Features:
 
     def __getitem__(self, keep: np.ndarray | slice) -> "Features":
         """Return some tracklets."""
-        values = {name: value[keep] for name, value in self.values.items()}
-        return Features(self.split[keep], self.ids[keep], self.trial[keep], values, self.names)
+        values, views = (
+            {name: value[keep] for name, value in columns.items()}
+            for columns in (self.values, self.views)
+        )
+        split, trial = self.split[keep], self.trial[keep]
+        return Features(split, self.ids[keep], trial, values, self.names, views, self.comparisons)
 
     def trials(self) -> Iterator[tuple[int, "Features"]]:
         """Yield the number and the tracklets of each random split; 0 and all if there is one."""
@@ -97,6 +115,8 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
         trial=numbers.get("trial", np.zeros(len(table), np.int64)),
         values={column: _matrix(table, column, name) for column in columns},
         names=names,
+        views=_views(table),
+        comparisons=_comparisons(parts, columns, name),
     )
     _check(found, name)
     return found
@@ -112,6 +132,27 @@ def _numbers(
             numbers[key], known = ids(table, key, where)
             names |= {key: known} if known else {}
     return numbers, names
+
+
+def _views(table: "pa.Table") -> dict[str, np.ndarray]:
+    return {
+        name: table[name].to_pandas().to_numpy(dtype=object)
+        for name in VIEW
+        if name in table.column_names
+    }
+
+
+def _comparisons(
+    parts: list["pa.Table"], columns: Sequence[str], where: str
+) -> dict[str, Comparison]:
+    """Return what tables say of their features, all the same."""
+    found = [
+        {column: told for column in columns if (told := told_of(table.schema.field(column)))}
+        for table in parts
+    ]
+    if any(one != found[0] for one in found):
+        raise PipelineError(f"{where}: the features are not compared in the same way.")
+    return found[0]
 
 
 def _read_table(path: Path) -> "pa.Table":

@@ -1,13 +1,15 @@
 """Which tracklets are ranked for which queries: the rules of docs/protocol.md, applied."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from evaluate.score.features import Features
-from pipeline.distances import CosineDistances
+from extract.rules import ALL, BY_CLOTHES, NamedSearch
+from pipeline.distances import distances_of
 from pipeline.errors import PipelineError
-from pipeline.ranking import ClothesRule, Distances, Ids, Retrieval, cmc_and_map
+from pipeline.ranking import Distances, Ids, Retrieval, cmc_and_map
 
 
 @dataclass(frozen=True)
@@ -18,54 +20,111 @@ class Rules:
         gallery_includes_queries: Rank the queries too, each for all others.
         same_camera_counts: Rank the query's person in the query's own camera.
         is_official: Whether these are the rules of the dataset's authors.
-        both_ways: Score the search of the queries for the gallery's tracklets too.
+        searches: What is searched for where.
     """
 
     gallery_includes_queries: bool = False
     same_camera_counts: bool = False
     is_official: bool = False
-    both_ways: bool = False
+    searches: tuple[NamedSearch, ...] = BY_CLOTHES
 
 
 @dataclass(frozen=True)
 class Search:
-    """One split's queries and gallery, ready to be ranked by any of their features."""
+    """One split's queries and gallery, ready to be ranked by any of their features.
+
+    Attributes:
+        query: The queries.
+        gallery: The gallery.
+        rules: How the dataset is scored.
+        one: Which of its searches this is.
+    """
 
     query: Features
     gallery: Features
     rules: Rules
+    one: NamedSearch = ALL
 
-    def reversed(self) -> "Search":
-        """Return the search of the queries for the gallery's tracklets."""
-        return Search(self.gallery, self.query, self.rules)
+    @property
+    def same_camera_counts(self) -> bool:
+        """Whether the query's person in the query's own camera is ranked."""
+        own = self.one.same_camera_counts
+        return self.rules.same_camera_counts if own is None else own
 
-    def distances(self, feature: str) -> CosineDistances:
-        """Return the cosine distances of one kind of feature."""
-        return CosineDistances(self.query.values[feature], self.gallery.values[feature])
+    def others(self) -> list["Search"]:
+        """Return the named searches that can be made out of all queries and gallery."""
+        knows_clothes = self.query.ids.clothes is not None
+        return [
+            self.named(one)
+            for one in self.rules.searches
+            if one.name and (one.clothes == "general" or knows_clothes)
+        ]
 
-    def score(
-        self, dist: Distances, max_rank: int, clothes_rule: ClothesRule = "general"
-    ) -> Retrieval:
+    def named(self, one: NamedSearch) -> "Search":
+        """Return another search of these queries and this gallery.
+
+        Raises:
+            PipelineError: If the table does not hold what it filters by, or nothing is left.
+        """
+        query, gallery = self.query, self.gallery
+        if one.is_reversed:
+            query, gallery = gallery, query
+        query, gallery = _filtered(query, one.query, one), _filtered(gallery, one.gallery, one)
+        return replace(self, query=query, gallery=gallery, one=one)
+
+    def is_of(self, other: "Search") -> bool:
+        """Return whether queries and gallery are those of another search."""
+        return self.query is other.query and self.gallery is other.gallery
+
+    def distances(self, feature: str) -> Distances:
+        """Return the distances of one kind of feature, by what the table says of it."""
+        comparison = self.query.comparisons.get(feature)
+        values = (self.query.values[feature], self.gallery.values[feature])
+        return distances_of(comparison, *values)
+
+    def score(self, dist: Distances, max_rank: int) -> Retrieval:
         """Rank the gallery by distances and average over the queries."""
         return cmc_and_map(
             dist,
             self.query.ids,
             self.gallery.ids,
             max_rank,
-            clothes_rule,
-            self.rules.same_camera_counts,
+            self.one.clothes,
+            self.same_camera_counts,
         )
 
     def words(self, trials: int = 1) -> str:
         """Say in one sentence what is ranked."""
         queries_are = "in" if self.rules.gallery_includes_queries else "not in"
-        own_camera = "ranked" if self.rules.same_camera_counts else "left out"
+        own_camera = "ranked" if self.same_camera_counts else "left out"
         return (
             f"{'official' if self.rules.is_official else 'chosen'} rules: queries {queries_are} "
             f"the gallery, same person and camera {own_camera}, the query itself and junk left "
             "out, distractors ranked, matches last among equals"
+            f"{_said('queries', self.one.query)}{_said('gallery', self.one.gallery)}"
             f"{f', mean of {trials} splits' if trials > 1 else ''}"
         )
+
+
+def _said(what: str, conditions: Mapping[str, str]) -> str:
+    return f", {what} {' '.join(conditions.values())} alone" if conditions else ""
+
+
+def _filtered(features: Features, conditions: Mapping[str, str], one: NamedSearch) -> Features:
+    for column, value in conditions.items():
+        if column not in features.views:
+            raise PipelineError(
+                f"the search {one.name or 'of the protocol'} asks for {column} {value}, and the "
+                f"table of features has no column {column}. Run: dvc repro embed"
+            )
+        is_kept = features.views[column] == value
+        if not is_kept.any():
+            raise PipelineError(
+                f"the search {one.name or 'of the protocol'} asks for {column} {value}, and no "
+                "tracklet is such. Look into the index of the dataset"
+            )
+        features = features[is_kept]
+    return features
 
 
 def make_search(features: Features, rules: Rules, limit: int = 0) -> Search:
@@ -96,6 +155,12 @@ def make_search(features: Features, rules: Rules, limit: int = 0) -> Search:
     if not rules.gallery_includes_queries:
         gallery = gallery[~listed]
     return Search(query[slice(limit or None)], gallery, rules)
+
+
+def headline(search: Search) -> Search:
+    """Return the search of a protocol that has no name: all of it, if there is none."""
+    main = next((one for one in search.rules.searches if not one.name), None)
+    return search.named(main) if main else search
 
 
 def _check_listed(query: Ids, listed: Ids) -> None:

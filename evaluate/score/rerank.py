@@ -11,14 +11,15 @@ features, distances are exact (`pipeline.distances`), and other ties go by that 
 the order of the gallery nor the number of threads changes a bit of the result.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.distances import on_grid, smallest
+from pipeline.distances import Comparison, distances_of, on_grid, smallest
 from pipeline.errors import PipelineError
-from pipeline.ranking import ranges
+from pipeline.ranking import Distances, ranges
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -35,6 +36,7 @@ def rerank(
     lambda_: float = 0.3,
     device: str = "cpu",
     memory_limit: int | None = None,
+    comparison: Comparison | None = None,
 ) -> np.ndarray:
     """Return re-ranked distances: Jaccard distance of neighbourhoods, mixed with the original.
 
@@ -49,6 +51,7 @@ def rerank(
         lambda_: Weight of the original distance.
         device: Where the neighbours are searched; the rest is sparse and stays on the CPU.
         memory_limit: Bytes it may take; by default what the system has available.
+        comparison: What distances are where they are not Euclidean; they count as they are.
 
     Returns:
         `(N, M)` float32, smaller is closer.
@@ -61,10 +64,11 @@ def rerank(
     _check_memory(memory_limit, len(query), *gallery.shape, k1, k2)
     features, row_of, copies = _distinct(on_grid(np.concatenate([query, gallery])))
     asked, ranked = row_of[: len(query)], row_of[len(query) :]
-    found = _neighbours(features, asked, ranked, max(k1 + 1, k2), device)
+    every = distances_of(comparison, features, features) if comparison else None
+    found = _neighbours(features, asked, ranked, max(k1 + 1, k2), device, every)
     # How many tracklets are nearer than a neighbour.
     nearer = np.cumsum(copies[found.rows], axis=1) - copies[found.rows]
-    encoding = _encode(features, copies, found, nearer, k1)
+    encoding = _encode(every, features, copies, found, nearer, k1)
     if k2 > 1:
         # Equal rows share the last places: their encodings are equal too.
         places = np.clip(k2 - nearer, 0, copies[found.rows])
@@ -125,7 +129,12 @@ def _distinct(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _neighbours(
-    features: np.ndarray, asked: np.ndarray, ranked: np.ndarray, count: int, device: str
+    features: np.ndarray,
+    asked: np.ndarray,
+    ranked: np.ndarray,
+    count: int,
+    device: str,
+    every: Distances | None,
 ) -> _Neighbours:
     """Search the nearest of the distinct rows for each of them.
 
@@ -135,7 +144,28 @@ def _neighbours(
         ranked: Which row each of the `M` gallery tracklets is.
         count: How many to find, if there are as many.
         device: Where to search.
+        every: Distances of all of them to all, where they are not Euclidean.
     """
+    import torch
+
+    block_of = _squares(features, device) if every is None else lambda part: every[part]
+    count = min(count, len(features))
+    rows, largest = [], []
+    original = np.empty((len(asked), len(ranked)), dtype=np.float32)
+    for start in range(0, len(features), BLOCK_ROWS):
+        # NumPy's product is the faster one on the CPU, torch's selection of the smallest is.
+        block = torch.as_tensor(block_of(slice(start, start + BLOCK_ROWS)))
+        rows.append(_nearest(block, count))
+        largest.append(block.amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny).cpu().numpy())
+        mine = np.flatnonzero((asked >= start) & (asked < start + len(block)))
+        own = asked[mine] - start
+        scaled = block.cpu().numpy()[own] / largest[-1][own, None]
+        original[mine] = scaled.astype(np.float32)[:, ranked]
+    return _Neighbours(np.concatenate(rows), np.concatenate(largest), original)
+
+
+def _squares(features: np.ndarray, device: str) -> Callable[[slice], Any]:
+    """Return what gives the squared Euclidean distances of some rows to all."""
     import torch
 
     # One product gives |a - b|^2: [-2a, |a|^2, 1] . [b, 1, |b|^2].
@@ -145,21 +175,13 @@ def _neighbours(
     multiply, on_device = np.matmul, np.asarray
     if device != "cpu":
         multiply, on_device = torch.matmul, partial(torch.as_tensor, device=device)
-    right, count = on_device(right), min(count, len(features))
-    rows, largest = [], []
-    original = np.empty((len(asked), len(ranked)), dtype=np.float32)
-    for start in range(0, len(features), BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
+    right = on_device(right)
+
+    def block(part: slice) -> Any:
         left = np.concatenate([-2 * features[part], squares[part], ones[part]], axis=1)
-        # NumPy's product is the faster one on the CPU, torch's selection of the smallest is.
-        block = torch.as_tensor(multiply(on_device(left), right))
-        rows.append(_nearest(block, count))
-        largest.append(block.amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny).cpu().numpy())
-        mine = np.flatnonzero((asked >= start) & (asked < start + len(block)))
-        own = asked[mine] - start
-        scaled = block.cpu().numpy()[own] / largest[-1][own, None]
-        original[mine] = scaled.astype(np.float32)[:, ranked]
-    return _Neighbours(np.concatenate(rows), np.concatenate(largest), original)
+        return multiply(on_device(left), right)
+
+    return block
 
 
 def _nearest(block: "Tensor", count: int) -> np.ndarray:
@@ -192,7 +214,12 @@ def _reciprocal(rows: np.ndarray, is_near: np.ndarray) -> "csr_array":
 
 
 def _encode(
-    features: np.ndarray, copies: np.ndarray, found: _Neighbours, nearer: np.ndarray, k1: int
+    every: Distances | None,
+    features: np.ndarray,
+    copies: np.ndarray,
+    found: _Neighbours,
+    nearer: np.ndarray,
+    k1: int,
 ) -> "csr_array":
     """Weigh every row's reciprocal neighbours and, where they agree, those of its neighbours.
 
@@ -207,7 +234,11 @@ def _encode(
     shared.eliminate_zeros()
     encoding = (near + shared @ half).tocsr()
     row, column = np.repeat(np.arange(len(features)), np.diff(encoding.indptr)), encoding.indices
-    distance = _pair_distances(features, row, column) / found.largest[row]
+    if every is None:
+        distance = _pair_distances(features, row, column)
+    else:
+        distance = _listed(every, encoding.indptr, column)
+    distance = distance / found.largest[row]
     weight = copies[column] * np.exp(-distance)
     encoding.data = (weight / np.bincount(row, weight)[row]).astype(np.float32)
     return encoding
@@ -222,6 +253,17 @@ def _pair_distances(features: np.ndarray, first: np.ndarray, second: np.ndarray)
         difference -= features[second[pairs]]
         np.einsum("pc,pc->p", difference, difference, out=distances[pairs])
     return distances
+
+
+def _listed(every: Distances, bounds: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Return the distances of listed pairs, which lie by their first rows between `bounds`."""
+    found = np.empty(len(column))
+    for start in range(0, len(bounds) - 1, BLOCK_ROWS):
+        block = np.asarray(every[start : start + BLOCK_ROWS])
+        for i, distances in enumerate(block, start):
+            own = slice(bounds[i], bounds[i + 1])
+            found[own] = distances[column[own]]
+    return found
 
 
 def _mix(

@@ -117,6 +117,7 @@ def score_tables(
         PipelineError: If a table is not as it must be, or nothing can be scored.
     """
     from evaluate.score.features import read_features
+    from evaluate.score.protocol import headline as headline_of
     from evaluate.score.protocol import make_search
     from evaluate.score.scoring import score_baselines, score_split, summarise
 
@@ -132,7 +133,7 @@ def score_tables(
     results = [score_split(search, trial, params.score, device, dist) for trial, search in searches]
     metrics = {
         "dataset": index.stem if index else tables[0].stem,
-        "protocol": searches[0][1].words(len(searches)),
+        "protocol": headline_of(searches[0][1]).words(len(searches)),
         **summarise(results),
     }
     if baselines and baselines.exists():
@@ -155,7 +156,7 @@ def find_rules(params: "Params", index: Path | None) -> "Rules":
         gallery_includes_queries=ranked,
         same_camera_counts=official["same_camera_counts"],
         is_official=ranked == official["gallery_includes_queries"],
-        both_ways=official["both_ways"],
+        searches=official["searches"],
     )
 
 
@@ -170,10 +171,11 @@ def headline(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(metrics: dict[str, Any]) -> None:
-    """Print the scores in percent: plain, re-ranked, by clothes, and the baselines."""
-    named = {"features": metrics, "reversed": metrics.get("reversed")}
-    named["re-ranked"] = metrics.get("reranked")
-    named |= {f"{rule} clothes": found for rule, found in metrics.get("clothes", {}).items()}
+    """Print the scores in percent: plain, re-ranked, of named searches, and the baselines."""
+    from evaluate.score.scoring import named_searches
+
+    named = {"features": metrics, "re-ranked": metrics.get("reranked")}
+    named |= named_searches(metrics)
     named |= metrics.get("baselines", {})
     keys = ("mAP", "rank1", "rank5", "rank10", "rank20", "mINP", "mAP_trapezoid")
     rows = [
@@ -237,13 +239,13 @@ def _write(
         {"rank": i + 1} | {name: float(curve[i]) for name, curve in curves.items()}
         for i in range(len(curves["cmc"]))
     ]
-    pairs = [{"trial": result.trial} | pair for result in results for pair in result.pairs]
     files = {
         "metrics": headline(metrics),
         "scores": metrics,
         "cmc": cmc,
         "roc": mean_roc(results),
-        "camera_pairs": pairs,
+        "camera_pairs": _rows(results, "pairs"),
+        "by_view": _rows(results, "views"),
     }
     _publish(folder, files, results, metrics, names)
 
@@ -274,6 +276,11 @@ def _publish(
             temporary.write_text(text, encoding="utf-8")
     with paths.write_atomic(folder / "per_query.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _rows(results: "list[Scored]", kind: str) -> list[dict[str, Any]]:
+    """Return the rows of a table of all splits, each with the number of its split."""
+    return [{"trial": one.trial} | row for one in results for row in getattr(one, kind)]
 
 
 def _rounded(content: Any) -> Any:

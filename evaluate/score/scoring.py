@@ -9,9 +9,10 @@ import numpy as np
 
 from evaluate.score.analysis import bootstrap_intervals, camera_pairs, nearest
 from evaluate.score.features import Features
-from evaluate.score.protocol import Rules, Search, make_search
+from evaluate.score.protocol import Rules, Search, headline, make_search
 from evaluate.score.rerank import rerank
 from evaluate.score.verification import verify
+from evaluate.score.views import by_view
 from pipeline.distances import normalised
 from pipeline.params.knobs import ScoreParams
 from pipeline.ranking import Distances, NoMatchError, Retrieval
@@ -32,6 +33,7 @@ class Scored:
         curves: CMC curves by name: `cmc`, and `reranked` where that was asked for.
         roc: TPR by FPR.
         pairs: A row per pair of cameras.
+        views: A row per way of being seen.
         queries: A row per query, with its ranked list.
     """
 
@@ -40,6 +42,7 @@ class Scored:
     curves: dict[str, np.ndarray]
     roc: list[dict[str, float]]
     pairs: list[dict[str, Any]]
+    views: list[dict[str, Any]]
     queries: list[dict[str, Any]]
 
 
@@ -50,9 +53,18 @@ def score_split(
     device: str = "cpu",
     dist: Distances | None = None,
 ) -> Scored:
-    """Score one split by its features, or by distances made elsewhere (not re-ranked then)."""
-    by_features = dist is None
-    dist = search.distances("feature") if by_features else dist
+    """Score one split by its features, or by distances made elsewhere (not re-ranked then).
+
+    Args:
+        search: All queries and all of the gallery.
+        trial: Number of the random split.
+        params: The knobs of `score`.
+        device: Where neighbours are searched.
+        dist: Distances of all queries to all of the gallery, made elsewhere.
+    """
+    by_features, whole = dist is None, search
+    search = headline(whole)
+    dist = search.distances("feature") if dist is None else _picked(dist, whole, search)
     plain = search.score(dist, params.max_rank)
     metrics: dict[str, Any] = plain.summary()
     metrics["gallery_includes_queries"] = search.rules.gallery_includes_queries
@@ -60,33 +72,24 @@ def score_split(
         plain, search.query.ids.pid, params.bootstrap.samples, params.bootstrap.seed
     )
     curves = {"cmc": plain.cmc}
-    if by_clothes := _by_clothes(search, dist, params.max_rank):
-        metrics["clothes"] = by_clothes
-    if search.rules.both_ways and by_features:
-        other = search.reversed()
-        again = other.score(other.distances("feature"), params.max_rank)
-        metrics["reversed"] = again.summary()
+    metrics |= _named(whole, search, dist, params.max_rank, by_features)
     if params.rerank.enabled and by_features:
-        knobs = params.rerank
-        query, gallery = search.query.values["feature"], search.gallery.values["feature"]
-        mixed = rerank(
-            normalised(query), normalised(gallery), knobs.k1, knobs.k2, knobs.lambda_, device
-        )
-        again = search.score(mixed, params.max_rank)
+        again = search.score(_reranked(search, params, device), params.max_rank)
         metrics["reranked"] = _without(again.summary(), *COUNTS)
         curves["reranked"] = again.cmc
-    rules = (dist, search.query.ids, search.gallery.ids, search.rules.same_camera_counts)
+    rules = (dist, search.query.ids, search.gallery.ids, search.same_camera_counts)
     verified = verify(*rules, params.bootstrap.samples, params.bootstrap.seed)
     if verified:
         metrics["verification"] = verified.metrics
     roc = verified.curve() if verified else []
     queries = _query_rows(search, trial, dist, plain, params.ranked_list)
-    return Scored(trial, metrics, curves, roc, camera_pairs(*rules), queries)
+    views = by_view(dist, search, plain)
+    return Scored(trial, metrics, curves, roc, camera_pairs(*rules), views, queries)
 
 
 def score_baselines(features: Features, rules: Rules, limit: int) -> dict[str, dict[str, float]]:
     """Score every kind of feature in a table, averaged over its splits."""
-    searches = [make_search(split, rules, limit) for _, split in features.trials()]
+    searches = [headline(make_search(split, rules, limit)) for _, split in features.trials()]
     return {
         name: average(_without(s.score(s.distances(name), 20).summary(), *COUNTS) for s in searches)
         for name in features.values
@@ -120,6 +123,23 @@ def summarise(results: list[Scored]) -> dict[str, Any]:
     return average(metrics) | {"trials": len(results), "std": deviations}
 
 
+def named_searches(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the named searches of a protocol found, by names to read.
+
+    >>> named_searches({"mAP": 1.0, "reranked": {"mAP": 1.0}, "clothes": {"same": {"queries": 3}}})
+    {'same clothes': {'queries': 3}}
+    """
+    found = {}
+    for key, value in metrics.items():
+        if key in ("reranked", "std", "baselines") or not isinstance(value, dict):
+            continue
+        if "queries" in value:
+            found[key] = value
+        inner = {name: one for name, one in value.items() if isinstance(one, dict)}
+        found |= {f"{name} {key}": one for name, one in inner.items() if "queries" in one}
+    return found
+
+
 def mean_roc(results: list[Scored]) -> list[dict[str, float]]:
     """Return TPR by FPR, averaged over splits where all have it (Fawcett, 2006: vertically)."""
     curves = [{row["fpr"]: row["tpr"] for row in result.roc} for result in results]
@@ -136,16 +156,51 @@ def _without(metrics: dict[str, Any], *names: str) -> dict[str, Any]:
     }
 
 
-def _by_clothes(search: Search, dist: Distances, max_rank: int) -> dict[str, dict[str, Any]]:
-    if search.query.ids.clothes is None:
-        return {}
-    found = {}
-    for rule in ("same", "changing"):
-        try:
-            found[rule] = search.score(dist, max_rank, rule).summary()
-        except NoMatchError:
+def _named(
+    whole: Search, search: Search, dist: Distances, max_rank: int, by_features: bool
+) -> dict[str, Any]:
+    """Score the named searches of a protocol; one by clothes may have nothing to find."""
+    found: dict[str, Any] = {}
+    for other in whole.others():
+        if other.is_of(search):
+            own = dist
+        elif by_features:
+            own = other.distances("feature")
+        else:
             continue
+        try:
+            scores = other.score(own, max_rank).summary()
+        except NoMatchError:
+            if other.one.clothes == "general":
+                raise
+            continue
+        place = found
+        *above, last = other.one.name.split(".")
+        for key in above:
+            place = place.setdefault(key, {})
+        place[last] = scores
     return found
+
+
+def _picked(dist: Distances, whole: Search, search: Search) -> Distances:
+    """Return the distances of a part of the queries and of the gallery."""
+    if search.is_of(whole):
+        return dist
+    rows, columns = (
+        np.flatnonzero(np.isin(all_of.tracklet, part.tracklet))
+        for all_of, part in ((whole.query, search.query), (whole.gallery, search.gallery))
+    )
+    return np.asarray(dist[rows])[:, columns]
+
+
+def _reranked(search: Search, params: ScoreParams, device: str) -> np.ndarray:
+    knobs = params.rerank
+    query, gallery = search.query.values["feature"], search.gallery.values["feature"]
+    comparison = search.query.comparisons.get("feature")
+    if comparison is None:
+        query, gallery = normalised(query), normalised(gallery)
+    settings = (knobs.k1, knobs.k2, knobs.lambda_, device)
+    return rerank(query, gallery, *settings, comparison=comparison)
 
 
 def _query_rows(
@@ -153,7 +208,7 @@ def _query_rows(
 ) -> list[dict[str, Any]]:
     query, gallery = search.query, search.gallery
     lists = nearest(
-        dist, query.ids, gallery.ids, count, same_camera_counts=search.rules.same_camera_counts
+        dist, query.ids, gallery.ids, count, same_camera_counts=search.same_camera_counts
     )
     rows = []
     for i, near in enumerate(lists):

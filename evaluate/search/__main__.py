@@ -58,7 +58,7 @@ def main(
 
     from evaluate.ranked import Album
     from evaluate.search.gallery import Entry, Gallery
-    from evaluate.search.run import entry_of, model_of, show, strangers_of
+    from evaluate.search.run import comparison_of, entry_of, model_of, show, strangers_of
     from pipeline.lock import locked
 
     entry = entry_of(stage, query, boxes, Entry(name, pid, camid))
@@ -69,14 +69,14 @@ def main(
         return
     # In another gallery it is known by the name it is given here.
     entry = replace(entry, own="")
-    model, album = model_of(stage), Album.of_stage(stage)
+    known_by = (model_of(stage), Album.of_stage(stage), lambda: comparison_of(stage))
     if not add:
-        show(Gallery.read(gallery, model, album), entry, top, picture, noted)
+        show(Gallery.read(gallery, *known_by), entry, top, picture, noted)
         return
     # Beside the gallery itself: two projects may share it, or links to it.
     gallery = gallery.resolve()
     with locked(gallery, gallery.with_name(f".{gallery.name}.lock"), PATIENCE_S):
-        known = Gallery.read(gallery, model, album)
+        known = Gallery.read(gallery, *known_by)
         grown = known.add(entry)
         show(known, entry, top, picture, noted)
         grown.write(gallery)

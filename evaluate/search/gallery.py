@@ -1,5 +1,6 @@
 """Galleries to search: the test tracklets of a dataset, or a file that grows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from evaluate.ranked import Album
 from pipeline import images, paths, schema
-from pipeline.distances import normalised, smallest
+from pipeline.distances import Comparison, distances_of, smallest, told_of
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.files import checked, tables
 
@@ -38,19 +39,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Tracklets with unit features `(M, C)`.
+    """Tracklets with features `(M, C)`.
 
     Attributes:
         table: `tracklet, pid, camid, feature`, and `jpeg` in a file of one's own.
         model: What made the features of a file of one's own: SHA-256 of the weights, and the neck.
         album: Pictures of a dataset's tracklets.
         file: Where it was read.
+        comparison: What the distance of two features is; None for cosine.
     """
 
     table: pa.Table
     model: str
     album: Album
     file: Path | None = None
+    comparison: Comparison | None = None
 
     @classmethod
     def of_run(cls, stage: "Stage") -> "Gallery":
@@ -69,22 +72,32 @@ class Gallery:
                 f"{file} was made with embed.neck={made}, but now it is {wanted}: the features "
                 f"cannot be compared. Run: {stage.rebuild('embed')}"
             )
-        return cls(table.replace_schema_metadata(), "", Album.of_stage(stage), file)
+        comparison = told_of(table.schema.field("feature"))
+        plain = table.replace_schema_metadata()
+        return cls(plain, "", Album.of_stage(stage), file, comparison)
 
     @classmethod
-    def read(cls, file: Path, model: str, album: Album) -> "Gallery":
+    def read(
+        cls,
+        file: Path,
+        model: str,
+        album: Album,
+        comparison: Callable[[], Comparison] = lambda: {"kind": "cosine"},
+    ) -> "Gallery":
         """Return the tracklets of a gallery file; none if it does not exist yet.
 
         Args:
             file: A file that `write` wrote.
             model: What makes features now.
             album: Pictures of tracklets that have none in the file.
+            comparison: Asked what the distance of two features is.
 
         Raises:
             PipelineError: If it is broken, or of another version, or of another model.
         """
         if not paths.regular(file).exists():
-            return cls(pa.table({"tracklet": pa.array([], pa.string())}), model, album, file)
+            none = pa.table({"tracklet": pa.array([], pa.string())})
+            return cls(none, model, album, file, comparison())
         fix = "Fill a new file"
         found = tables.read_schema(file, fix)
         missing = {"tracklet", "pid", "camid", "feature", "jpeg"} - set(found.names)
@@ -105,7 +118,7 @@ class Gallery:
                 f"{file} was filled by another model than is trained now, or with another "
                 "embed.neck: its features cannot be compared. Fill a new file"
             )
-        return cls(table.replace_schema_metadata(), model, album, file)
+        return cls(table.replace_schema_metadata(), model, album, file, comparison())
 
     def __len__(self) -> int:
         """Return the number of tracklets."""
@@ -118,7 +131,7 @@ class Gallery:
     @cached_property
     def _features(self) -> np.ndarray:
         column = self.table["feature"].combine_chunks()
-        return normalised(column.flatten().to_numpy().reshape(len(self.table), -1))
+        return column.flatten().to_numpy().reshape(len(self.table), -1)
 
     def find(self, name: str) -> Entry:
         """Return one of the tracklets.
@@ -145,7 +158,7 @@ class Gallery:
         return Entry(name, pid, camid, self._features[row], frame, own=name)
 
     def nearest(self, query: Entry, count: int) -> list[tuple[int, float]]:
-        """Return rows and cosine distances of the nearest tracklets, without the query itself.
+        """Return rows and distances of the nearest tracklets, without the query itself.
 
         Of those that are equally near, the first by name comes first.
 
@@ -154,14 +167,13 @@ class Gallery:
         """
         if not len(self):
             return []
-        feature = normalised(query.feature[None])[0]
+        feature = query.feature
         if feature.size != self._features.shape[1]:
             raise PipelineError(
                 f"the query has {feature.size} numbers and the gallery {self._features.shape[1]}: "
                 "they were made by different models"
             )
-        # The grid takes the distance of equal features below zero.
-        dist = np.maximum(1 - self._features @ feature, 0).astype(np.float32)
+        dist = distances_of(self.comparison, feature[None], self._features)[:1][0]
         names = np.array(self._names)
         is_other = names != (query.own or query.name)
         dist[~is_other] = np.inf

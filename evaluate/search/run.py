@@ -20,6 +20,14 @@ def model_of(stage: Stage) -> str:
     return f"{sha256(weights)}, {stage.params.embed.neck} the necks"
 
 
+def comparison_of(stage: Stage) -> dict[str, Any]:
+    """Return what the distance of two features of the trained model is."""
+    from train.weights.checkpoint import published
+
+    about = published(stage.read(paths.stage2_file(stage.key))) or {}
+    return about.get("comparison", {"kind": "cosine"})
+
+
 def entry_of(stage: Stage, query: str, boxes: Path | None, entry: Entry) -> Entry:
     """Return the query with its feature and a picture, whatever it is."""
     path = Path(query)

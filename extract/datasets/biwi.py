@@ -22,6 +22,7 @@ Known faults: some files hold more than one skeleton: the first is the person.
 from collections.abc import Iterator
 
 from extract.kinect import CUT, Recording, by_person
+from extract.rules import BY_CLOTHES, REVERSED
 from extract.tracklets import DatasetFacts, ParserInput
 from pipeline.skeleton import KINECT20
 
@@ -30,7 +31,7 @@ FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 50},
     same_camera_counts=True,
-    both_ways=True,
+    searches=(*BY_CLOTHES, REVERSED),
     shared_people="usual",
 )
 JOINTS = KINECT20

@@ -21,6 +21,7 @@ their folders, so its labels of the three parts agree by luck. Here the folder's
 from collections.abc import Iterator
 
 from extract.kinect import CUT, Recording, by_person
+from extract.rules import BY_CLOTHES, REVERSED
 from extract.tracklets import DatasetFacts, ParserInput
 from pipeline.skeleton import KINECT20
 
@@ -29,7 +30,7 @@ FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 11},
     same_camera_counts=True,
-    both_ways=True,
+    searches=(*BY_CLOTHES, REVERSED),
     shared_people="usual",
 )
 JOINTS = KINECT20

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from extract.index import find_parser, formats, holds_skeletons
+from extract.rules import REVERSED
 from pipeline import schema
 from pipeline.errors import PipelineError
 from pipeline.schema import INDEX, Status, check
@@ -180,5 +181,5 @@ def test_no_camera_is_left_out_and_two_datasets_are_scored_both_ways():
         if holds_skeletons(parser):
             assert parser.FACTS.same_camera_counts
             assert not parser.FACTS.gallery_includes_queries
-            both[name] = parser.FACTS.both_ways
+            both[name] = REVERSED in parser.FACTS.searches
     assert both == {"biwi": True, "ias_lab": True, "kgbd": False, "ks20": False}

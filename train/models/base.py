@@ -112,6 +112,10 @@ class ReidModel(BaseModel):
                 made[name] = value.detach()
         return made
 
+    def comparison(self) -> dict[str, Any]:
+        """Return what the distance of two descriptors is (`pipeline.distances`)."""
+        return {"kind": "cosine"}
+
     def refresh(self, dataset: Any) -> None:
         """Make anew what is made of all training clips; called before an epoch by `RefreshHook`.
 

@@ -127,6 +127,8 @@ class HeldOutHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Validate; the weights of the best epoch go to `best.pth`."""
+        for metric in runner.val_loop.evaluator.metrics:
+            metric.comparison = result(runner).comparison()
         scores = runner.val_loop.run()
         runner.message_hub.update_info("scores", {f"val_{k}": float(v) for k, v in scores.items()})
         best = runner.message_hub.runtime_info.get("best")

@@ -143,6 +143,7 @@ class Training:
         about = self.about | {"epoch": self._take_best(model, runner)}
         check_weights(model, self.stage.name)
         about |= self.learn(model) if self.learn else {}
+        about["comparison"] = model.comparison()
         self._publish_report(model, runner)
         save(self.output, model, {"about": about})
         note_done(self.fingerprint, self.output, self.report, self.curve)

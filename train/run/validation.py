@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from pipeline.distances import CosineDistances
+from pipeline.distances import Comparison, distances_of
 from pipeline.ranking import Ids, cmc_and_map
 from train.registry import METRICS
 
@@ -24,6 +24,8 @@ class RetrievalMetric(BaseMetric):
     """
 
     default_prefix = None
+    # Of the model that trains: `HeldOutHook` sets it before each validation.
+    comparison: Comparison | None = None
 
     def __init__(self, same_camera_counts: bool = False) -> None:
         """Keep the rule."""
@@ -41,6 +43,6 @@ class RetrievalMetric(BaseMetric):
         features = np.stack([feature for _, feature in results])
         names = np.arange(len(features))
         ids = Ids(self.dataset_meta["pid"], self.dataset_meta["camid"], tracklet=names)
-        dist = CosineDistances(features, features)
+        dist = distances_of(self.comparison, features, features)
         scores = cmc_and_map(dist, ids, ids, same_camera_counts=self.same_camera_counts).summary()
         return {"mAP": scores["mAP"], "rank1": scores["rank1"]}

@@ -12,6 +12,7 @@ import pytest
 
 from evaluate.score.run import find_rules, score_tables
 from extract.index import find_parser
+from extract.rules import written
 from pipeline.errors import PipelineError
 from pipeline.params.config import Params, load
 from pipeline.schema import INDEX, PER_QUERY, VIEW, check, features, with_metadata
@@ -56,7 +57,7 @@ def with_score(params: Params, **knobs: object) -> Params:
 
 def index_of(folder: Path, name: str) -> Path:
     """Write an empty index of a dataset in a format."""
-    rules = json.dumps(find_parser(name).FACTS.rules)
+    rules = written(find_parser(name).FACTS.rules)
     file = folder / f"{name}.parquet"
     pq.write_table(INDEX.empty_table().cast(with_metadata(INDEX, rules=rules)), file)
     return file

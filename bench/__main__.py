@@ -16,7 +16,19 @@ from pipeline.cli import run
 from pipeline.errors import PipelineError
 
 # Not run with the others: they take half an hour and hours, and have pages or tables of their own.
-OTHERS = ("__init__", "__main__", "measure", "results", "scale", "shifts", "skeletons", "strangers")
+OTHERS = (
+    "__init__",
+    "__main__",
+    "cells",
+    "measure",
+    "results",
+    "scale",
+    "shifts",
+    "skeletons",
+    "strangers",
+    "syncs",
+    "train",
+)
 
 
 def table(found: dict[str, dict[str, Case]]) -> str:

@@ -3,6 +3,12 @@
 A cell is a world, a variant and a seed; it is made by what it changes in params.yaml.
 """
 
+RUN = "walkers"
+TARGET = f"score@{RUN}"
+BASELINE, COLOUR = "visual baseline", "colour baseline"
+# The stages behind a score; the lines they work on are all called walkers.
+STAGES = ("walkers", "index", "pose2d", "pose3d", "shards", "stage1", "stage2", "embed", "score")
+
 ENCODER = "conv_stem_small"
 # Tracklets of more than one step, so that gait can be seen; small frames, so that many runs fit.
 # What DVC sets must be there already; a plus sign adds a key.
@@ -44,7 +50,7 @@ _ALONE = [
 ]
 _TRUTH = ["shards.skeletons=truth"]
 VARIANTS = {
-    "visual baseline": [*_without("prototypes", "temporal", "skeleton"), *_from_nothing(ENCODER)],
+    BASELINE: [*_without("prototypes", "temporal", "skeleton"), *_from_nothing(ENCODER)],
     "+ stage 1": _without("prototypes", "temporal", "skeleton"),
     "+ PFU": _without("temporal"),
     "+ SGTM, no distillation": ["+stage2.settings.weights.distill=0"],

@@ -21,6 +21,8 @@ Json = Annotated[
 ]
 Work = Callable[[], object]
 PAGE = Path("docs/performance.md")
+# The run and dataset whose numbers the pages show.
+DEFAULT = "walkers"
 
 
 class Case(TypedDict):

@@ -8,34 +8,75 @@ is made once. Experiments run in clones of the project (work/results/), which ke
 last one: in those of `dvc exp run --temp` every frame would have to be laid out anew.
 """
 
+import hashlib
 import json
 import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 from threading import Lock
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bench.cells import ONCE, VARIANTS, WORLDS, Cell, groups, key, overrides
+from bench.cells import (
+    BASELINE,
+    COLOUR,
+    ONCE,
+    RUN,
+    STAGES,
+    TARGET,
+    VARIANTS,
+    WORLDS,
+    Cell,
+    groups,
+    key,
+    overrides,
+)
 from bench.measure import machine, rewrite
 from pipeline import console, paths
 from pipeline.cli import run
 from pipeline.errors import PipelineError
 
 PAGE, FOUND = Path("docs/results.md"), Path("docs/results.json")
-TARGET = "score@walkers"
 
-Scores = dict[str, float]
+# `mAP`, `mINP`, `rank1`, and `version`: the digest of the code and the knobs that made them.
+Scores = dict[str, Any]
 
 
 def load() -> dict[str, Scores]:
-    """Return what was found so far, by `world / variant / seed`."""
+    """Return what was found so far, by `world / variant / seed`, whatever version found it."""
     return json.loads(FOUND.read_text()) if FOUND.exists() else {}
+
+
+def version(cell: Cell) -> str:
+    """Return a digest of the code and the knobs that decide the scores of a cell."""
+    from pipeline.code.hashes import digest
+    from pipeline.params.config import load as load_params
+
+    world, variant, seed = cell
+    if variant == COLOUR:
+        cell = (world, BASELINE, seed)
+    params = load_params(overrides(cell))
+    knobs = params.model_dump(mode="json")
+    del knobs["runtime"]
+    decides = {stage: digest(stage, RUN, params) for stage in STAGES} | {"knobs": knobs}
+    text = json.dumps(decides, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def present(found: dict[str, Scores], seeds: int) -> dict[str, Scores]:
+    """Return what was found by the code and the knobs of today."""
+    cells = [cell for group in groups(seeds) for cell in group]
+    cells += [(world, COLOUR, seed) for world in WORLDS for seed in range(seeds)]
+    versions = {key(cell): version(cell) for cell in cells}
+    return {
+        at: scores for at, scores in found.items() if scores.get("version") == versions.get(at, "")
+    }
 
 
 class Clone:
@@ -69,12 +110,15 @@ class Clone:
         _call(["git", "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}"])
         metrics = json.loads(self._call("git", "show", f"{ref}:reports/walkers/scores.json"))
         world, variant, seed = cell
-        found = {key(cell): metrics}
+        found = {cell: metrics}
         # Colours are averaged over the frames of a clip, so those of longer clips differ a little.
-        if variant == "visual baseline":
-            found[key((world, "colour baseline", seed))] = metrics["baselines"]["colour"]
+        if variant == BASELINE:
+            found[world, COLOUR, seed] = metrics["baselines"]["colour"]
         names = ("mAP", "mINP", "rank1")
-        return {at: {name: scores[name] for name in names} for at, scores in found.items()}
+        return {
+            key(at): {name: scores[name] for name in names} | {"version": version(at)}
+            for at, scores in found.items()
+        }
 
     def _call(self, *command: str) -> str:
         return _call(list(command), self.folder)
@@ -101,7 +145,7 @@ def table(found: dict[str, Scores]) -> str:
         "| | " + " | ".join(WORLDS) + " |",
         "|---|" + "---:|" * len(WORLDS),
     ]
-    for variant in ("colour baseline", *VARIANTS):
+    for variant in (COLOUR, *VARIANTS):
         cells = [_summary(found, world, variant) for world in WORLDS]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -132,12 +176,25 @@ def _summary(found: dict[str, Scores], world: str, variant: str) -> str:
     return f"{mean['mAP']} ± {statistics.stdev(values['mAP']):.1f} ({mean['rank1']})"
 
 
-def write(found: dict[str, Scores]) -> None:
-    """Keep the scores, and put the tables between their markers in docs/results.md."""
+def write(found: dict[str, Scores], total: int) -> None:
+    """Keep the scores, and put the tables between their markers in docs/results.md.
+
+    Args:
+        found: Scores of the present version.
+        total: How many there are to be.
+    """
     with paths.write_atomic(FOUND) as temporary:
         temporary.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
-    rewrite("results", f"Measured on {machine()}.\n\n{table(found)}", PAGE)
+    rewrite("results", f"{said(found, total)}\n\n{table(found)}", PAGE)
     rewrite("tried", tried(found), PAGE)
+
+
+def said(found: dict[str, Scores], total: int) -> str:
+    """Return what the page says of its numbers."""
+    return (
+        f"Measured on {machine()}. Of {total} runs, {len(found)} are of the present code and "
+        "knobs; others are left out until they are made again."
+    )
 
 
 Seeds = Annotated[int, typer.Option(help="Seeds of training.")]
@@ -147,34 +204,42 @@ Only = Annotated[str, typer.Option(help="Only cells whose name contains this.")]
 
 def main(seeds: Seeds = 3, jobs: Jobs = 2, only: Only = "") -> None:
     """Train all variants in all worlds, and write docs/results.md."""
-    found: dict[str, Any] = load()
+    found = present(load(), seeds)
+    all_groups = groups(seeds)
     wanted = [
         [cell for cell in group if only in key(cell) and key(cell) not in found]
-        for group in groups(seeds)
+        for group in all_groups
     ]
-    total = sum(len(group) for group in wanted)
+    total = sum(map(len, all_groups)) + seeds * len(WORLDS)
+    missing = sum(map(len, wanted))
+    with console.progress(missing, "runs", "results") as meter:
+        _train(wanted, jobs, found, lambda: (write(found, total), meter.advance()))
+    write(found, total)
+    console.summary(PAGE, f"{missing} runs", "git diff docs/results.md")
+
+
+def _train(
+    wanted: list[list[Cell]], jobs: int, found: dict[str, Scores], keep: Callable[[], object]
+) -> None:
+    """Train the cells of each group one after the other, some groups side by side."""
     clones: Queue[Clone] = Queue()
     for number in range(jobs):
         clones.put(Clone(number))
-
     lock = Lock()
-    with console.progress(total, "runs", "results") as meter, ThreadPoolExecutor(jobs) as pool:
 
-        def train(group: list[Cell]) -> None:
-            clone = clones.get()
-            try:
-                for cell in group:
-                    scores = clone.run(cell)
-                    with lock:
-                        found.update(scores)
-                        write(found)
-                        meter.advance()
-            finally:
-                clones.put(clone)
+    def train(group: list[Cell]) -> None:
+        clone = clones.get()
+        try:
+            for cell in group:
+                scores = clone.run(cell)
+                with lock:
+                    found.update(scores)
+                    keep()
+        finally:
+            clones.put(clone)
 
+    with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(train, wanted))
-    write(found)
-    console.summary(PAGE, f"{total} runs", "git diff docs/results.md")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from bench.measure import Json, rewrite
+from bench.measure import DEFAULT, Json, rewrite
 from bench.results import PAGE
 from pipeline import cli, console, paths
 from pipeline.stage import start
@@ -130,10 +130,10 @@ class Shifted:
         return item | {"inputs": item["inputs"] | {"frames": made}}
 
 
-def main(run: cli.Run = "walkers", overrides: cli.Overrides = None, json_file: Json = None) -> None:
+def main(run: cli.Run = DEFAULT, overrides: cli.Overrides = None, json_file: Json = None) -> None:
     """Shift the gallery in ten ways, score each, and write the table of docs/results.md.
 
-    With overrides, as embed.neck=before, the table is printed only.
+    With overrides, as embed.neck=before, or for another run the table is printed only.
     """
     from evaluate.embed import Embedding, tracklet_columns
     from evaluate.score.features import Features
@@ -150,7 +150,7 @@ def main(run: cli.Run = "walkers", overrides: cli.Overrides = None, json_file: J
     with console.progress(len(shifts()), "shifts", "embed") as meter:
         for name, shift in shifts().items():
             shifted, workers = Shifted(data, shift), stage.params.runtime.workers
-            values[name] = tracklet_features(shifted, describe_batch, workers)
+            values[name] = tracklet_features(shifted, describe_batch, workers)["feature"]
             meter.advance()
     index = stage.read(paths.index_file(stage.dataset))
     table = tracklet_columns(data, index, stage.rebuild("index")).to_pydict()
@@ -167,7 +167,7 @@ def main(run: cli.Run = "walkers", overrides: cli.Overrides = None, json_file: J
     console.table("A gallery that looks otherwise", ("gallery", "mAP", "Rank-1"), rows)
     if json_file:
         json_file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    if not stage.trial:
+    if run == DEFAULT and not stage.trial:
         lines = ["| gallery | mAP | Rank-1 |", "|---|---:|---:|"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
         rewrite("shifts", "\n".join(lines), PAGE)

@@ -3,15 +3,14 @@
 Run one:   python -m evaluate.embed --run walkers
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from pipeline import console, paths, schema
 from pipeline.errors import PipelineError
 from pipeline.files import checked
-from pipeline.files.arrays import read_npy
 from pipeline.stage import Stage, run_stage
 
 if TYPE_CHECKING:
@@ -111,43 +110,66 @@ class Embedding:
     def make(self) -> str:
         """Make both tables, continuing an earlier run."""
         from pipeline.code.fingerprint import note_done
-        from train.describe import describe
+        from train.run.processes import wait_for_all
 
-        feature = self._all("trained", lambda: describe(self.trained.model()))
         raw = self.trained.untrained()
-        untrained = self._all("untrained", lambda: describe(raw))
+        files = self._describe(raw)
+        # Each process described a share; the first one writes for all.
+        if not wait_for_all():
+            return ""
+        found = self._joined(files)
         rng = np.random.default_rng(self.trained.about["seed"])
         random = rng.standard_normal((len(self.data.table), RANDOM_CHANNELS))
-        baselines = {"random": random, "untrained": untrained}
+        baselines = {"random": random, "untrained": found["untrained"]}
         if self.has_frames:
-            colour = self._all("colour", lambda: colours)
             # Cosines of colours say little: what counts is how they differ from the average.
-            baselines["colour"] = colour - colour.mean(0)
+            baselines["colour"] = found["colour"] - found["colour"].mean(0)
+        feature = found["feature"]
         self._write(self.output, {"feature": feature}, {"feature": self.trained.comparison})
         self._write(self.baselines, baselines, {"untrained": raw.comparison()})
         note_done(self._made_of, self.output, self.baselines)
         paths.discard(self.work)
         return f"{len(self.data.table)} tracklets, {feature.shape[1]} numbers each"
 
-    def _all(self, name: str, describer: "Callable[[], Describer]") -> np.ndarray:
-        """Return a feature `(N, C)` of every tracklet: the mean over the frames of its clips."""
-        from train.describe import described
+    def _describe(self, raw: Any) -> "list[Path]":
+        """Describe the clips that no earlier run has described; return the files of all chunks.
 
-        describe_batch, workers = describer(), self.stage.params.runtime.workers
-        files = [self.work / f"{name}-{start:08d}.npy" for start in range(0, len(self.data), CHUNK)]
-        missing = [i for i, file in enumerate(files) if not _is_whole(file)]
-        done = len(self.data) - sum(min(CHUNK, len(self.data) - i * CHUNK) for i in missing)
-        with console.progress(len(self.data), "clips", f"embed {name}", done) as meter:
-            for i in missing:
-                clips = range(i * CHUNK, min((i + 1) * CHUNK, len(self.data)))
-                rows = []
-                for part in described(self.data, describe_batch, workers, clips):
-                    rows.append(part)
-                    meter.advance(len(part))
-                with paths.write_atomic(files[i]) as temporary, temporary.open("wb") as file:
-                    np.save(file, np.concatenate(rows))
-        values = np.concatenate([read_npy(file, "Run the same command again") for file in files])
-        return self.data.average(values).astype(np.float32)
+        A clip is decoded once for all that describes it.
+        """
+        from train.describe import described
+        from train.run.processes import share
+
+        total = len(self.data)
+        chunks = [range(i, min(i + CHUNK, total)) for i in range(0, total, CHUNK)]
+        files = [self.work / f"{chunk.start:08d}.npz" for chunk in chunks]
+        own = [(c, f) for c, f in share(zip(chunks, files, strict=True)) if not _is_whole(f)]
+        if not own:
+            return files
+        missing = [chunk for chunk, _ in own]
+        done = total - sum(map(len, missing))
+        workers = self.stage.params.runtime.workers
+        with console.progress(total, "clips", "embed", done) as meter:
+            parts = described(self.data, self._describer(raw), workers, missing, meter.advance)
+            for (_, file), made in zip(own, parts, strict=True):
+                with paths.write_atomic(file) as temporary, temporary.open("wb") as opened:
+                    np.savez(opened, **made)
+        return files
+
+    def _describer(self, raw: Any) -> "Describer":
+        from train.describe import describe, together
+
+        own = [describe(self.trained.model()), describe(raw, "untrained")]
+        return together([*own, colours] if self.has_frames else own)
+
+    def _joined(self, files: "list[Path]") -> dict[str, np.ndarray]:
+        """Return features `(N, C)` of every tracklet: means over the frames of its clips."""
+        parts: dict[str, list[np.ndarray]] = {}
+        for file in files:
+            with np.load(file) as chunk:
+                for name in chunk.files:
+                    parts.setdefault(name, []).append(chunk[name])
+        joined = {name: np.concatenate(own) for name, own in parts.items()}
+        return {name: self.data.average(own).astype(np.float32) for name, own in joined.items()}
 
     def _write(
         self,
@@ -170,11 +192,8 @@ class Embedding:
             "dataset": self.stage.dataset,
             "run": self.stage.key,
             "frames": self.knobs.frames,
-            "descriptor": self.trained.descriptor,
-            "neck": self.knobs.neck,
+            **self.trained.identity,
         }
-        if self.trained.descriptor == "both":
-            metadata["skeleton_weight"] = self.trained.config["skeleton_weight"]
         table = table.cast(schema.with_metadata(table.schema, **metadata))
         with paths.write_atomic(path) as temporary:
             pq.write_table(table, temporary)
@@ -183,13 +202,14 @@ class Embedding:
 def _is_whole(file: "Path") -> bool:
     """Return whether a part that a stopped run finished is there, and can be read."""
     try:
-        return read_npy(file, "").ndim == 2
-    except PipelineError:
+        with np.load(file) as chunk:
+            return all(chunk[name].ndim == 2 for name in chunk.files)
+    except (OSError, ValueError, BadZipFile):
         return False
 
 
-def colours(batch: dict[str, Any]) -> np.ndarray:
-    """Return the median colour of torso and legs of each clip, `(B, 6)`.
+def colours(batch: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Return the median `colour` of torso and legs of each clip, `(B, 6)`.
 
     Only the middle of the frames counts, where the person is.
     """
@@ -200,7 +220,7 @@ def colours(batch: dict[str, Any]) -> np.ndarray:
     for top, bottom in ((0.2, 0.5), (0.5, 0.8)):
         part = frames[..., int(top * height) : int(bottom * height), left:right]
         medians.append(np.median(part, axis=(1, 3, 4)))
-    return np.concatenate(medians, 1).astype(np.float32) / 255
+    return {"colour": np.concatenate(medians, 1).astype(np.float32) / 255}
 
 
 def tracklet_columns(data: "TestDataset", index: "Path", rebuild: str) -> "pa.Table":

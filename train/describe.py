@@ -1,6 +1,6 @@
 """From clips to one feature of each tracklet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,34 +13,64 @@ if TYPE_CHECKING:
     from train.data.clips import TestDataset
 
 BATCH = 32
-Describer = Callable[[dict[str, Any]], np.ndarray]
+Features = dict[str, np.ndarray]
+# From a batch to features `(B, C)` by name.
+Describer = Callable[[dict[str, Any]], Features]
 
 
-def describe(model: "torch.nn.Module") -> Describer:
+def describe(model: "torch.nn.Module", name: str = "feature") -> Describer:
     """Return the function from a batch to unit features `(B, C)`."""
     import torch
 
     @torch.no_grad()
-    def features(batch: dict[str, Any]) -> np.ndarray:
-        return model.test_step(batch).float().cpu().numpy()
+    def features(batch: dict[str, Any]) -> Features:
+        return {name: model.test_step(batch).float().cpu().numpy()}
+
+    return features
+
+
+def together(describers: Sequence[Describer]) -> Describer:
+    """Return the function that describes a batch in several ways, decoded once."""
+
+    def features(batch: dict[str, Any]) -> Features:
+        return {name: made for one in describers for name, made in one(batch).items()}
 
     return features
 
 
 def described(
-    data: "TestDataset", describe_batch: Describer, workers: int, clips: range | None = None
-) -> Iterator[np.ndarray]:
-    """Yield the features `(B, C)` of batches of clips; of all clips when none are named."""
-    from torch.utils.data import DataLoader, Subset
+    data: "TestDataset",
+    describer: Describer,
+    workers: int,
+    chunks: Sequence[range],
+    advance: Callable[[int], object] = lambda clips: None,
+) -> Iterator[Features]:
+    """Yield the features of each chunk of clips; the processes that decode live through all.
 
-    part = Subset(data, clips if clips is not None else range(len(data)))
-    if len(part):
-        machine.check_readers(workers, min(BATCH, len(part)), part[0]["inputs"])
-    for batch in DataLoader(part, BATCH, num_workers=workers):
-        yield describe_batch(batch)
+    Args:
+        data: The clips.
+        describer: Describes batches of them.
+        workers: Processes that decode.
+        chunks: Clips by number; no batch crosses the border of a chunk.
+        advance: Told how many clips were described, batch by batch.
+    """
+    from torch.utils.data import DataLoader
+
+    if clips := sum(map(len, chunks)):
+        first = data[chunks[0][0]]["inputs"]
+        machine.check_readers(workers, min(BATCH, clips), first)
+    batches = [chunk[i : i + BATCH] for chunk in chunks for i in range(0, len(chunk), BATCH)]
+    loader = iter(DataLoader(data, batch_sampler=batches, num_workers=workers))
+    for chunk in chunks:
+        made = []
+        for _ in range(0, len(chunk), BATCH):
+            batch = next(loader)
+            made.append(describer(batch))
+            advance(len(batch["labels"]))
+        yield {name: np.concatenate([one[name] for one in made]) for name in made[0]}
 
 
-def tracklet_features(data: "TestDataset", describe_batch: Describer, workers: int) -> np.ndarray:
-    """Return a feature `(N, C)` of every tracklet: the mean over the frames of its clips."""
-    made = np.concatenate([*described(data, describe_batch, workers)])
-    return data.average(made).astype(np.float32)
+def tracklet_features(data: "TestDataset", describer: Describer, workers: int) -> Features:
+    """Return features `(N, C)` of every tracklet: the mean over the frames of its clips."""
+    (made,) = described(data, describer, workers, [range(len(data))])
+    return {name: data.average(values).astype(np.float32) for name, values in made.items()}

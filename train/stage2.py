@@ -127,18 +127,18 @@ def _validation(stage: Stage, data: dict[str, Any], needs_at_test: list[str]) ->
 def _learn(stage: Stage, config: dict[str, Any]) -> Any:
     """Return what asks the held-out people how much skeletons count, how near strangers come."""
 
-    def ask(model: Any) -> dict[str, Any]:
-        from train.registry import DATASETS
-        from train.run.calibration import skeleton_weights
+    def ask(model: Any, runner: Any) -> dict[str, Any]:
+        from train.run.calibration import described_people, skeleton_weights
         from train.run.strangers import strangers
 
-        people = DATASETS.build(dict(config["val_dataloader"]["dataset"]))
-        workers = stage.params.runtime.workers
+        people = runner.val_dataloader.dataset
+        found = described_people(model, people, stage.params.runtime.workers)
+        pids = people.table["pid"].to_numpy()
         if model.skeleton is None or model.visual is None:
-            return {"strangers": strangers(model, people, workers)}
-        weights = skeleton_weights(model, people, workers)
-        found = strangers(model, people, workers, weights)
-        return {"skeleton_weight": weights, "strangers": found}
+            return {"strangers": strangers(found, pids)}
+        rule = config["val_evaluator"]["metrics"]["same_camera_counts"]
+        weights = skeleton_weights(found, people.table, rule)
+        return {"skeleton_weight": weights, "strangers": strangers(found, pids, weights)}
 
     return ask
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from pipeline import paths
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage
 from train.registry import MODELS
-from train.weights.checkpoint import load, load_part
+from train.run.processes import device
+from train.weights.checkpoint import again, load, load_part, published
 
 if TYPE_CHECKING:
     import torch
 
     from pipeline.params.knobs import EmbedParams
+    from train.weights.renaming import State
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,11 @@ class Trained:
     Attributes:
         file: The file.
         about: What stands in it: configuration of the model, its clips, what was held out.
-        state: Its weights.
         config: The model's configuration, set to describe as `embed` asks for.
     """
 
     file: Path
     about: dict[str, Any]
-    state: dict[str, "torch.Tensor"]
     config: dict[str, Any]
 
     @classmethod
@@ -59,14 +60,24 @@ class Trained:
             PipelineError: If the file is damaged, is none of stage 2, asks for code from elsewhere,
                 or does not know what should describe.
         """
-        state, metadata = load(file)
-        about = metadata.get("about", {})
+        about = published(file) or {}
         if "model" not in about or "frame_size" not in about.get("clips", {}):
-            raise PipelineError(
-                f"{file} is no model of stage 2. Make it again: dvc repro -f stage2"
-            )
+            raise PipelineError(f"{file} is no model of stage 2. {again(file)}")
         refuse_foreign(about, file)
-        return cls(file, about, state, _describing(about, knobs, file))
+        return cls(file, about, _describing(about, knobs, file))
+
+    @cached_property
+    def state(self) -> "State":
+        """Its weights."""
+        return load(self.file)[0]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides, beside the weights, whether two features can be compared."""
+        found = {"descriptor": self.descriptor, "neck": self.config["neck"]}
+        if self.descriptor == "both":
+            found["skeleton_weight"] = self.config["skeleton_weight"]
+        return found
 
     @property
     def descriptor(self) -> str:
@@ -116,9 +127,7 @@ class Trained:
 
 
 def _ready(model: "torch.nn.Module") -> "torch.nn.Module":
-    import torch
-
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return model.to(device()).eval()
 
 
 # Ways of MMEngine to run what is no class of a registry: other registries, other files, downloads.

@@ -214,11 +214,12 @@ def _check_distances(dist: "np.ndarray", path: Path, search: "Search") -> None:
 
 
 def _device(name: str) -> str:
-    if name != "auto":
+    if name == "cpu":
         return name
-    import torch
+    from train.run.processes import choose_device, device
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    choose_device(name)
+    return device()
 
 
 def _write(

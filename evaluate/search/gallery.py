@@ -43,7 +43,8 @@ class Gallery:
 
     Attributes:
         table: `tracklet, pid, camid, feature`, and `jpeg` in a file of one's own.
-        model: What made the features of a file of one's own: SHA-256 of the weights, and the neck.
+        model: What made the features of a file of one's own: SHA-256 of the weights, and
+            what `Trained.identity` says.
         album: Pictures of a dataset's tracklets.
         file: Where it was read.
         comparison: What the distance of two features is; None for cosine.
@@ -60,18 +61,21 @@ class Gallery:
         """Return all test tracklets of a run.
 
         Raises:
-            PipelineError: If their features are not there yet, or were made of another neck.
+            PipelineError: If their features are not there yet, or describe in another way.
         """
         file = stage.read(paths.features_file(stage.key))
+        from train.trained import Trained
+
         fix = f"Run: {stage.rebuild('embed')}"
         table = tables.read(file, fix, ["tracklet", "pid", "camid", "feature"])
         check_entries(table, file, fix)
-        made, wanted = schema.metadata(table.schema).get("neck"), stage.params.embed.neck
-        if made != wanted:
-            raise PipelineError(
-                f"{file} was made with embed.neck={made}, but now it is {wanted}: the features "
-                f"cannot be compared. Run: {stage.rebuild('embed')}"
-            )
+        made = schema.metadata(table.schema)
+        for name, value in Trained.of(stage).identity.items():
+            if made.get(name) != str(value):
+                raise PipelineError(
+                    f"{file} was made with embed.{name}={made.get(name)}, but now it is {value}: "
+                    f"the features cannot be compared. {fix}"
+                )
         comparison = told_of(table.schema.field("feature"))
         plain = table.replace_schema_metadata()
         return cls(plain, "", Album.of_stage(stage), file, comparison)
@@ -116,7 +120,8 @@ class Gallery:
         if about.get("model") != model:
             raise PipelineError(
                 f"{file} was filled by another model than is trained now, or with another "
-                "embed.neck: its features cannot be compared. Fill a new file"
+                "embed.descriptor, neck or skeleton_weight: its features cannot be compared. "
+                "Fill a new file"
             )
         return cls(table.replace_schema_metadata(), model, album, file, comparison())
 
@@ -168,11 +173,7 @@ class Gallery:
         if not len(self):
             return []
         feature = query.feature
-        if feature.size != self._features.shape[1]:
-            raise PipelineError(
-                f"the query has {feature.size} numbers and the gallery {self._features.shape[1]}: "
-                "they were made by different models"
-            )
+        self._check_length(feature.size)
         dist = distances_of(self.comparison, feature[None], self._features)[:1][0]
         names = np.array(self._names)
         is_other = names != (query.own or query.name)
@@ -180,15 +181,23 @@ class Gallery:
         order = smallest(dist, min(count, int(is_other.sum())), names)
         return [(int(row), float(dist[row])) for row in order]
 
+    def _check_length(self, length: int) -> None:
+        if len(self) and length != self._features.shape[1]:
+            raise PipelineError(
+                f"the query has {length} numbers and the gallery {self._features.shape[1]}: "
+                "they were made by different models"
+            )
+
     def add(self, entry: Entry) -> "Gallery":
         """Return the gallery with one tracklet more.
 
         Raises:
-            PipelineError: If one of that name is in it.
+            PipelineError: If one of that name is in it, or its feature has another length.
         """
         if entry.name in self._names:
             raise PipelineError(f"{entry.name} is in the gallery already. Choose another --name")
         feature = np.asarray(entry.feature, np.float32)
+        self._check_length(len(feature))
         jpeg = cv2.imencode(".jpg", cv2.cvtColor(entry.frame, cv2.COLOR_RGB2BGR))[1].tobytes()
         row = pa.table(
             {

@@ -13,11 +13,11 @@ from pipeline.stage import Stage
 def model_of(stage: Stage) -> str:
     """Return what tells the trained model, and how it describes, from others."""
     from pipeline.code.fingerprint import sha256
+    from train.trained import Trained
 
-    weights = stage.read(paths.stage2_file(stage.key))
-    if not weights.exists():
-        raise PipelineError(f"{weights} is missing. Run: {stage.rebuild('stage2')}")
-    return f"{sha256(weights)}, {stage.params.embed.neck} the necks"
+    trained = Trained.of(stage)
+    how = ", ".join(f"{name} {value}" for name, value in trained.identity.items())
+    return f"{sha256(trained.file)}, {how}"
 
 
 def comparison_of(stage: Stage) -> dict[str, Any]:

@@ -1,7 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from bench import skeletons
 from bench.shifts import BAD_SHARE, GREY, Shifted, shifts
+from pipeline.params.config import load
+from tests.conftest import ROOT
 from tests.train.tiny import rows, write_shards
 from train.data.clips import TestDataset
 
@@ -51,4 +56,25 @@ def test_clips_keep_their_tracklets_and_skeletons(tmp_path):
     for index in range(len(data)):
         clean, shifted = data[index]["inputs"], dark[index]["inputs"]
         assert shifted["frames"].float().mean() < clean["frames"].float().mean()
-        assert all((clean[name] == shifted[name]).all() for name in clean if name != "frames")
+        for name in clean.keys() - {"frames"}:
+            np.testing.assert_array_equal(clean[name], shifted[name])
+
+
+@pytest.mark.parametrize(("dataset", "pages"), [("walkers", ["skeletons"]), ("tiny", [])])
+def test_only_the_walkers_numbers_come_onto_the_page(tmp_path, monkeypatch, dataset, pages):
+    monkeypatch.chdir(ROOT)
+    params = load(())
+    data = params.datasets | {"tiny": params.datasets["walkers"]}
+    monkeypatch.setattr(
+        "pipeline.params.config.load", lambda: params.model_copy(update={"datasets": data})
+    )
+    written = []
+    monkeypatch.setattr(skeletons, "rewrite", lambda name, *_: written.append(name))
+    monkeypatch.setattr(skeletons, "retrieve", lambda xyz, shards: (50.0, 50.0))
+    monkeypatch.setattr(skeletons, "lifted", lambda xy_px, shards, model: np.zeros((2, 17, 3)))
+    truth = SimpleNamespace(xyz=np.zeros((2, 17, 3)), xy_px=np.zeros((2, 17, 2)))
+    monkeypatch.setattr("shards.read.Shards", lambda folder: SimpleNamespace(xyz=truth.xyz))
+    monkeypatch.setattr("shards.quality.truth_file", lambda shards: tmp_path)
+    monkeypatch.setattr("shards.quality.Truth", lambda shards, file: truth)
+    skeletons.main(dataset)
+    assert written == pages

@@ -95,7 +95,6 @@ class TestDataset(TrackletClips):
             of T, and the features of a tracklet's clips are averaged; those of a last clip that
             is filled up count less.
         held_out: Keep only the last identities (0: all), those that training left out.
-        transforms: Configurations of `train.data.transforms`; the index of a clip is their key.
         options: As for `ClipDataset`.
     """
 
@@ -110,11 +109,10 @@ class TestDataset(TrackletClips):
         frame_size: Sequence[int],
         frames: Literal["rrs", "dense"] = "rrs",
         held_out: int = 0,
-        transforms: Sequence[dict[str, Any]] = (),
         **options: Any,
     ) -> None:
         """List the clips."""
-        super().__init__(root, splits, clip_frames, frame_size, transforms, **options)
+        super().__init__(root, splits, clip_frames, frame_size, **options)
         if held_out:
             kept = people_of(self.table)[-held_out:]
             self.table = self.table[self.table["pid"].isin(kept)].reset_index(drop=True)

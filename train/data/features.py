@@ -20,7 +20,8 @@ from pipeline.stage import Stage
 from shards.columns import mapped
 from train.data.clips import ClipDataset
 from train.registry import DATASETS, MODELS
-from train.run.setup import Config
+from train.run.compose import Config
+from train.run.processes import device
 
 CHUNK_TRACKLETS = 256
 FRAMES = 64
@@ -149,7 +150,7 @@ class _Encoder:
         set_random_seed(seed)
         built = MODELS.build(json.loads(json.dumps(model)))
         built.visual.init_weights()
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(device())
         built.to(self._device).eval()
         self._visual, self._prepare = built.visual, built.data_preprocessor
         self._dtype = getattr(torch, precision)

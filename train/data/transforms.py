@@ -18,7 +18,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pipeline.errors import PipelineError, did_you_mean
-from pipeline.skeleton import COCO17, layout
+from pipeline.skeleton import layout
+from train.data.moves import mirror, mirrored, shifted
 from train.registry import TRANSFORMS
 
 Clip = dict[str, Tensor]
@@ -56,25 +57,12 @@ class ClipFlip:
             return clip
         flipped = {"xyz": clip["xyz"][..., self._swap, :] * self._sign}
         if "kps" in clip:
-            flipped["kps"] = _mirrored(clip["kps"])
+            flipped["kps"] = mirrored(clip["kps"])
         if "frames" in clip:
-            _mirror(clip["frames"])
+            mirror(clip["frames"])
         if "silhouettes" in clip:
-            _mirror(clip["silhouettes"][:, None])
+            mirror(clip["silhouettes"][:, None])
         return clip | flipped
-
-
-def _mirrored(kps: Tensor) -> Tensor:
-    """Return 2D joints `(T, 17, 3)` of the mirrored frames; those that were not found stay zero."""
-    found = kps[:, COCO17.flip]
-    x = torch.where(found[..., 2] > 0, 1 - found[..., 0], found[..., 0])
-    return torch.cat([x[..., None], found[..., 1:]], dim=-1)
-
-
-def _mirror(frames: Tensor) -> None:
-    """Mirror frames in place, one by one as they lie in memory: much faster than torch."""
-    for image in frames.permute(0, 2, 3, 1).numpy():
-        image[:] = cv2.flip(image, 1).reshape(image.shape)
 
 
 @TRANSFORMS.register_module()
@@ -91,6 +79,11 @@ class FrameTransform:
     Raises:
         PipelineError: If torchvision has no transform of that name.
     """
+
+    @classmethod
+    def passes_on(cls, config: dict[str, Any]) -> type | None:
+        """Return the transform of torchvision that takes the other arguments."""
+        return getattr(v2, config.get("name", ""), None)
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         """Build the wrapped transform."""
@@ -200,30 +193,18 @@ class ClipCrop:
         down, right = rng.integers(-self.pad, self.pad + 1, 2).tolist()
         moved: Clip = {}
         if "frames" in clip:
-            moved["frames"] = _shifted(clip["frames"], down, right, self._value[:, None, None])
+            moved["frames"] = shifted(clip["frames"], down, right, self._value[:, None, None])
             height, width = clip["frames"].shape[-2:]
         elif "silhouettes" in clip:
             height, width = clip["silhouettes"].shape[-2:]
         else:
             return clip
         if "silhouettes" in clip:
-            moved["silhouettes"] = _shifted(clip["silhouettes"], down, right, 0)
+            moved["silhouettes"] = shifted(clip["silhouettes"], down, right, 0)
         if "kps" in clip:
             move = clip["kps"].new_tensor([right / width, down / height, 0])
             moved["kps"] = clip["kps"] + move * (clip["kps"][..., 2:] > 0)
         return clip | moved
-
-
-def _shifted(frames: Tensor, down: int, right: int, value: Any) -> Tensor:
-    """Return `(..., H, W)` moved down and to the right, with a value where nothing came from."""
-    height, width = frames.shape[-2:]
-    out = torch.empty_like(frames)
-    out[:] = value
-    rows, columns = height - abs(down), width - abs(right)
-    top, left = max(down, 0), max(right, 0)
-    source = frames[..., top - down : top - down + rows, left - right : left - right + columns]
-    out[..., top : top + rows, left : left + columns] = source
-    return out
 
 
 @TRANSFORMS.register_module()

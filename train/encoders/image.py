@@ -1,5 +1,7 @@
 """Visual encoders: frames in, tokens out, through timm."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,16 @@ class VisualEncoder(nn.Module):
         self.width, self.out_dim, self.size, self.weights = width, out_dim, tuple(size), weights
         self.proj = nn.Linear(width, out_dim, bias=False)
         nn.init.normal_(self.proj.weight, std=width**-0.5)
+
+    @classmethod
+    def passes_on(cls, config: Mapping[str, Any]) -> type | None:
+        """Return the class of timm that takes the arguments which are not the encoder's own."""
+        default = inspect.signature(cls).parameters["name"].default
+        name = config.get("name", default).split(".")[0]
+        if not timm.is_model(name):
+            return None
+        found = inspect.signature(timm.model_entrypoint(name)).return_annotation
+        return found if inspect.isclass(found) else None
 
     def init_weights(self) -> None:
         """Read the pretrained weights; MMEngine's Runner calls this before it trains."""

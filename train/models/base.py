@@ -1,7 +1,7 @@
 """What the models have in common: two towers, heads, and the descriptors made of them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -140,16 +140,24 @@ class ReidModel(BaseModel):
         With `visual`, skeletons in the inputs are not looked at. A clip without a good skeleton
         has the skeleton descriptor zero.
         """
-        is_skeleton = descriptor == "skeleton"
-        if is_skeleton:
-            features = {"skeleton": self.skeleton_feature(inputs)}
-        else:
-            features = self.features(inputs)
-        if self.neck == "after":
+        return self._joined(self._features_of(descriptor, inputs), inputs, self.neck)
+
+    def describe_at_necks(self, inputs: Inputs, descriptor: Descriptor) -> dict[Neck, Tensor]:
+        """Return the descriptors before and after the necks: the encoders run once for both."""
+        features = self._features_of(descriptor, inputs)
+        return {neck: self._joined(features, inputs, neck) for neck in get_args(Neck)}
+
+    def _features_of(self, descriptor: Descriptor, inputs: Inputs) -> dict[str, Tensor]:
+        if descriptor == "skeleton":
+            return {"skeleton": self.skeleton_feature(inputs)}
+        return self.features(inputs)
+
+    def _joined(self, features: Mapping[str, Tensor], inputs: Inputs, neck: Neck) -> Tensor:
+        if neck == "after":
             features = {name: self.neck_of(name)(feature) for name, feature in features.items()}
         made = unit(torch.cat(list(features.values()), dim=1))
         # Behind a neck, what is made of no skeleton would be a place like any other.
-        return made * has_skeleton(inputs)[:, None] if is_skeleton else made
+        return made * has_skeleton(inputs)[:, None] if "skeleton" in features else made
 
     def frame_tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return tokens `(B, T, 1 + P, C)` and projected tokens `(B, T, 1 + P, D)` of the clips."""

@@ -37,8 +37,9 @@ class AverageHook(EMAHook):
         super().before_val_epoch(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Make the average ready to be published."""
-        take_statistics(self.ema_model.module, runner.train_dataloader)
+        """Make the average ready to be published, unless that of the best epoch was kept."""
+        if "best" not in runner.message_hub.runtime_info:
+            take_statistics(self.ema_model.module, runner.train_dataloader)
 
     def _swap_ema_parameters(self) -> None:
         """Exchange parameters and buffers of both models."""

@@ -63,7 +63,7 @@ def check(config: Any) -> None:
     for one in _parts(config):
         name = one["type"]
         if "." in name:
-            known = _arguments(_find(name))
+            known = _arguments(_find(name), one)
             for key in one.keys() - {"type"} - known if known is not None else ():
                 raise PipelineError(
                     f"{name} takes no argument {key}. {did_you_mean(key, known or ())}"
@@ -105,9 +105,27 @@ def _classes() -> tuple[str, ...]:
     return tuple(found)
 
 
-def _arguments(made: Any) -> set[str] | None:
-    """Return the arguments that a class takes; None if it passes others on."""
-    parameters = inspect.signature(made).parameters.values()
-    if any(one.kind == one.VAR_KEYWORD for one in parameters):
-        return None
-    return {one.name for one in parameters}
+def _arguments(made: type, config: Config) -> set[str] | None:
+    """Return the arguments that a class takes, with those that it hands on.
+
+    It hands them on to the classes it is made from, or to what its `passes_on` names.
+
+    Returns:
+        Their names; None if nobody can say which they are.
+    """
+    from mmengine.optim import OptimWrapper
+
+    # MMEngine takes these out before it builds the wrapper.
+    known = {"constructor", "paramwise_cfg"} if issubclass(made, OptimWrapper) else set()
+    for one in inspect.getmro(made):
+        if "__init__" not in vars(one):
+            continue
+        parameters = inspect.signature(one).parameters.values()
+        known |= {own.name for own in parameters if own.kind != own.VAR_KEYWORD}
+        if all(own.kind != own.VAR_KEYWORD for own in parameters):
+            return known
+        if hasattr(one, "passes_on"):
+            taker = one.passes_on(config)
+            further = _arguments(taker, {}) if inspect.isclass(taker) else None
+            return None if further is None else known | further
+    return None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
 from train.registry import HOOKS
+from train.run.processes import bare
 
 NEVER = 2**62
 PATIENCE = 25
@@ -134,8 +135,3 @@ def check_weights(model: nn.Module, section: str) -> None:
             f"became infinite or NaN; nothing was published. Lower {section}.lr, or set "
             f"{section}.precision=float32"
         )
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """Return a model without what distributes it."""
-    return getattr(model, "module", model)

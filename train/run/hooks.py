@@ -20,6 +20,7 @@ from pipeline.names import listed
 from pipeline.openmmlab import safe_loading
 from train.registry import HOOKS
 from train.run.finite import check_finite
+from train.run.processes import bare
 from train.weights.checkpoint import load, load_part
 
 # What a checkpoint holds.
@@ -32,7 +33,7 @@ def result(runner: Runner) -> nn.Module:
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             return hook.ema_model.module
-    return getattr(runner.model, "module", runner.model)
+    return bare(runner.model)
 
 
 @HOOKS.register_module()
@@ -71,7 +72,7 @@ class TowersHook(Hook):
         if runner.epoch:
             return
         state, _ = load(self._path)
-        model = _bare(runner)
+        model = bare(runner.model)
         for name in ("visual", "skeleton"):
             part = getattr(model, name)
             if part is not None and any(key.startswith(f"{name}.") for key in state):
@@ -97,7 +98,7 @@ class RefreshHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Refresh when it is time; between two refreshes the checkpoint carries what was made."""
         if runner.epoch % self._every == 0:
-            _bare(runner).refresh(runner.train_dataloader.dataset)
+            bare(runner.model).refresh(runner.train_dataloader.dataset)
 
     def after_train_iter(
         self,
@@ -107,11 +108,7 @@ class RefreshHook(Hook):
         outputs: dict[str, Tensor] | None = None,
     ) -> None:
         """Tell the model."""
-        _bare(runner).after_update()
-
-
-def _bare(runner: Runner) -> Any:
-    return getattr(runner.model, "module", runner.model)
+        bare(runner.model).after_update()
 
 
 @HOOKS.register_module()
@@ -243,7 +240,7 @@ class ResumeHook(Hook):
                 "seed": runner.seed,
                 "dataset_meta": runner.train_dataloader.dataset.metainfo,
             },
-            "state_dict": getattr(runner.model, "module", runner.model).state_dict(),
+            "state_dict": bare(runner.model).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "param_schedulers": [one.state_dict() for one in runner.param_schedulers],
             "message_hub": {

@@ -17,6 +17,7 @@ from train.registry import (
     OPTIMIZERS,
     PARAM_SCHEDULERS,
 )
+from train.run.processes import bare
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -105,9 +106,8 @@ class GroupedOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Group the parameters of `model` that need gradients."""
-        base = getattr(model, "module", model)
         groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in base.named_parameters():
+        for name, parameter in bare(model).named_parameters():
             if parameter.requires_grad:
                 groups.setdefault(self._multiplier(name), []).append(parameter)
         lr = self._optimizer["lr"]

@@ -1,17 +1,20 @@
-"""Which devices and processes a run uses; no result depends on them."""
+"""Which devices and processes a run uses."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from pipeline import console
 from pipeline.errors import PipelineError
 
 # Making the features of a frozen encoder keeps the other processes waiting.
+T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 
 
@@ -42,9 +45,31 @@ def choose_device(wanted: str, precision: str = "float32") -> None:
         console.set_quiet(dist.get_rank() > 0)
 
 
+def device() -> str:
+    """Return where models run: on the GPU that `choose_device` left, or on the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """Return a model without what distributes it."""
+    return getattr(model, "module", model)
+
+
 def world() -> int:
     """Return the number of processes that torchrun started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share(items: Iterable[T]) -> list[T]:
+    """Return every item whose turn this process is; all of them where it is alone."""
+    return list(items)[dist.get_rank() :: world()] if world() > 1 else list(items)
+
+
+def wait_for_all() -> bool:
+    """Wait until all processes are here; return whether this is the first of them."""
+    if world() > 1:
+        dist.barrier()
+    return world() == 1 or dist.get_rank() == 0
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from pipeline.errors import PipelineError
 from pipeline.names import listed
 from pipeline.stage import Stage
 from train.registry import DATASETS, MODELS
-from train.weights.checkpoint import published
-
-Config = dict[str, Any]
+from train.run.compose import Config
+from train.weights.checkpoint import made_by, published
 
 
 def report_dir(stage: Stage) -> Path:
@@ -109,10 +108,9 @@ def _how_to_get(stage: Stage, start: Path) -> str:
         if start.name not in stage.params.weights:
             return f"Add {start.name} under weights in params.yaml, then run dvc repro again"
         return f"Run: dvc repro weights@{start.name}"
-    for stage_name, file in (("stage1", paths.stage1_file), ("stage2", paths.stage2_file)):
-        if start == file(start.parent.name):
-            return f"Run: dvc repro {stage_name}@{start.parent.name}"
-    return f"Put the file there, or change start of {stage.key} in params.yaml"
+    command = made_by(start)
+    put = f"Put the file there, or change start of {stage.key} in params.yaml"
+    return f"Run: {command}" if command else put
 
 
 def _check_published(stage: Stage, config: Config, start: Path, about: Config) -> None:

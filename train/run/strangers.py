@@ -8,45 +8,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.distances import normalised
-from train.describe import describe, tracklet_features
 
 if TYPE_CHECKING:
-    from train.data.clips import TestDataset
+    from train.run.calibration import Found
 
 # Shares of pairs of strangers whose distance is noted, from most to one in a thousand.
 _SHARES = np.geomspace(0.5, 0.001, 28)
 
 
 def strangers(
-    model: Any,
-    people: "TestDataset",
-    workers: int,
-    skeleton_weight: dict[str, float] | None = None,
+    found: "Found", pids: np.ndarray, skeleton_weight: dict[str, float] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Return how near strangers come, by the neck and by what describes them.
 
     Args:
-        model: One of `train.models`; it is left as it was.
-        people: Tracklets of the held-out identities.
-        workers: Processes that load them.
+        found: How the held-out people are described.
+        pids: Who they are.
         skeleton_weight: Of skeletons beside frames where both describe, by the neck.
     """
-    kept = {key: getattr(model, key, None) for key in ("descriptor", "neck", "skeleton_weight")}
-    pids = people.table["pid"].to_numpy()
-    kinds = [kind for kind in ("visual", "skeleton") if getattr(model, kind) is not None]
-    model.eval()
-    found: dict[str, dict[str, Any]] = {"before": {}, "after": {}}
-    for neck, noted in found.items():
-        model.neck = neck
+    noted: dict[str, dict[str, Any]] = {}
+    for neck, own in found.items():
         if skeleton_weight:
-            model.skeleton_weight = skeleton_weight[neck]
-        for descriptor in (*kinds, "both") if skeleton_weight else kinds:
-            model.descriptor = descriptor
-            noted[descriptor] = nearness(tracklet_features(people, describe(model), workers), pids)
-    for key, value in kept.items():
-        if value is not None:
-            setattr(model, key, value)
-    return found
+            skeleton = normalised(own["skeleton"]) * skeleton_weight[neck] ** 0.5
+            own = own | {"both": np.concatenate([normalised(own["visual"]), skeleton], axis=1)}
+        noted[neck] = {kind: nearness(features, pids) for kind, features in own.items()}
+    return noted
 
 
 def nearness(features: np.ndarray, pids: np.ndarray) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
 from pipeline.stage import Stage
 from train.registry import MODELS
+from train.run.compose import Config
 from train.run.finite import check_weights
 from train.run.hooks import latest_checkpoint, result
-from train.run.processes import runner_settings, world
-from train.run.setup import Config, build_dataset
+from train.run.processes import bare, runner_settings, world
+from train.run.setup import build_dataset
 from train.weights.checkpoint import save
 
 
@@ -58,7 +59,7 @@ class Training:
     then: str = ""
     before: "Training | None" = None
     faster: Callable[[], Config] | None = None
-    learn: Callable[[nn.Module], Config] | None = None
+    learn: Callable[[nn.Module, Runner], Config] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -117,7 +118,7 @@ class Training:
         if self.faster:
             config["train_dataloader"]["dataset"] = self.faster()
         runner = Runner.from_cfg(config)
-        model = getattr(runner.model, "module", runner.model)
+        model = bare(runner.model)
         self._check_machine(model, runner)
         if self.stage.params.runtime.compile and model.visual is not None:
             # The visual encoder is where the time goes, and one graph; the losses are many small
@@ -142,7 +143,7 @@ class Training:
         runner.visualizer.close()
         about = self.about | {"epoch": self._take_best(model, runner)}
         check_weights(model, self.stage.name)
-        about |= self.learn(model) if self.learn else {}
+        about |= self.learn(model, runner) if self.learn else {}
         about["comparison"] = model.comparison()
         self._publish_report(model, runner)
         save(self.output, model, {"about": about})

@@ -8,9 +8,9 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pipeline import paths
 from pipeline.errors import PipelineError
 from pipeline.files import tensors
-from pipeline.paths import write_atomic
 from train.weights.renaming import State
 
 
@@ -23,7 +23,7 @@ def save(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
         metadata: Anything JSON can hold.
     """
     state = {name: tensor.contiguous().clone() for name, tensor in module.state_dict().items()}
-    with write_atomic(path) as temporary:
+    with paths.write_atomic(path) as temporary:
         save_file(state, temporary, {key: json.dumps(value) for key, value in metadata.items()})
 
 
@@ -33,15 +33,8 @@ def load(path: Path) -> tuple[State, dict[str, Any]]:
     Raises:
         PipelineError: If the file is missing or damaged.
     """
-    state, metadata = tensors.read_safetensors(path, _rebuild(path))
+    state, metadata = tensors.read_safetensors(path, again(path))
     return state, tensors.parsed(metadata)
-
-
-def _rebuild(path: Path) -> str:
-    """Return what to do when a file is damaged; the stages' own lie at models/RUN/STAGE."""
-    if path.stem in ("stage1", "stage2"):
-        return f"Run: dvc repro -f {path.stem}@{path.parent.name}"
-    return "Make it again, or copy it again from where it came"
 
 
 def load_part(module: nn.Module, state: Mapping[str, Tensor], prefix: str, path: Path) -> None:
@@ -79,7 +72,22 @@ def published(path: Path) -> dict[str, Any] | None:
     Raises:
         PipelineError: If the file is damaged.
     """
-    about = tensors.read_metadata(path, _rebuild(path)).get("about")
+    about = tensors.read_metadata(path, again(path)).get("about")
     if about is not None and not isinstance(about, dict):
-        raise PipelineError(f"{path} does not say what it is. {_rebuild(path)}")
+        raise PipelineError(f"{path} does not say what it is. {again(path)}")
     return about
+
+
+def made_by(path: Path) -> str | None:
+    """Return the command that makes what a training stage publishes; None for other files."""
+    if path.stem in ("stage1", "stage2"):
+        return f"dvc repro {path.stem}@{path.parent.name}"
+    return None
+
+
+def again(path: Path) -> str:
+    """Return what to do when a file of weights is damaged."""
+    command = made_by(path)
+    if command:
+        return f"Run: {command.replace('repro', 'repro -f')}"
+    return "Make it again, or copy it again from where it came"

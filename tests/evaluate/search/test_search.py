@@ -218,9 +218,37 @@ def test_features_before_and_behind_the_necks_are_never_compared(stage: Stage):
     mine, folder = Path("mine.parquet"), str(folder_of("0001C2T0001"))
     search.main("fake", folder, gallery=mine, add=True, quiet=True)
     other = "after" if stage.params.embed.neck == "before" else "before"
-    for gallery, message in ((mine, r"another embed\.neck"), (None, r"made with embed\.neck")):
+    for gallery, message in ((mine, r"with another embed"), (None, r"made with embed\.neck")):
         with pytest.raises(PipelineError, match=message):
             search.main("fake", folder, [f"embed.neck={other}"], gallery=gallery, quiet=True)
+
+
+BOTH = ["embed.descriptor=both", "embed.skeleton_weight=0.3"]
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        (["embed.descriptor=skeleton"], "descriptor"),
+        (["embed.descriptor=both", "embed.skeleton_weight=0.5"], "skeleton_weight"),
+    ],
+)
+def test_features_described_in_another_way_are_never_compared(stage: Stage, other, name):
+    mine = Path("mine.parquet")
+    make("embed", "fake", *BOTH)
+    search.main("fake", "0001C1T0001", BOTH, gallery=mine, add=True, quiet=True)
+    with pytest.raises(PipelineError, match=rf"made with embed\.{name}=.*dvc repro embed"):
+        search.main("fake", "0001C1T0001", other, quiet=True)
+    make("embed", "fake", *other)
+    with pytest.raises(PipelineError, match=r"with another embed\.descriptor, neck or"):
+        search.main("fake", "0001C1T0001", other, gallery=mine, quiet=True)
+
+
+def test_a_feature_of_another_length_is_one_line():
+    known = gallery_of(np.eye(3, 8, dtype=np.float32))
+    frame = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(PipelineError, match="the query has 9 numbers and the gallery 8"):
+        known.add(Entry("new", feature=np.ones(9), frame=frame))
 
 
 def test_a_gallery_is_whole_when_writing_it_fails(stage: Stage, monkeypatch):

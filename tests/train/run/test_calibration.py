@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.ranking import Ids
+from pipeline.ranking import Ids, NoMatchError
 from train.run.calibration import WEIGHTS, best_weight
 
 
@@ -44,3 +44,14 @@ def test_lengths_of_descriptors_do_not_matter():
     expected = best_weight(frames, skeletons, ids)
     assert 0 < expected < WEIGHTS[-1]
     assert best_weight(100 * frames, 0.01 * skeletons, ids) == expected
+
+
+def test_where_the_own_camera_counts_people_of_one_camera_say_it_too():
+    rng, ids, visual, bones = people()
+    names = np.arange(len(ids))
+    alone = Ids(ids.pid, np.zeros_like(ids.camid), tracklet=names)
+    visual = visual[np.arange(12) % 3]
+    frames, skeletons = noisy(visual, ids, 1.5, rng), noisy(bones, ids, 0.5, rng)
+    assert best_weight(frames, skeletons, alone, same_camera_counts=True) > 0.5
+    with pytest.raises(NoMatchError):
+        best_weight(frames, skeletons, alone)

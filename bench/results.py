@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 from threading import Lock
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 

@@ -319,13 +319,13 @@ def test_held_out_people_are_decoded_once_and_by_the_datasets_rules(tmp_path, mo
         for row in rows({"train": [1, 2, 5, 8]})
     ]
     knobs = {"held_out": 2, "epochs": 1, "milestones": [1]}
-    write_project(tmp_path, people, stage2=knobs)
+    write_project(tmp_path, people, stage1={"epochs": 1}, stage2=knobs)
     index = tmp_path / "data/index/tiny.parquet"
     table = pq.read_table(index)
     rules = '{"gallery_includes_queries": true, "same_camera_counts": true, "both_ways": false}'
     about = table.schema.metadata | {b"rules": rules.encode()}
     pq.write_table(table.replace_schema_metadata(about), index)
-    make("stage1", "tiny", "stage1.epochs=1")
+    make("stage1", "tiny")
     built = []
     monkeypatch.setattr(
         clips.TestDataset,

@@ -32,7 +32,9 @@ class Embedder:
         from train.run.processes import choose_device
         from train.trained import Trained
 
-        choose_device(stage.params.runtime.device)
+        choose_device(
+            stage.params.runtime.device, deterministic=stage.params.runtime.deterministic
+        )
         trained = Trained.of(stage)
         extracted = {"xyz", "kps", "silhouettes"} & set(trained.about["clips"]["needs"])
         if trained.descriptor != "visual" or extracted:

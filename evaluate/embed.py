@@ -63,7 +63,9 @@ class Embedding:
         from train.run.processes import choose_device
         from train.trained import Trained
 
-        choose_device(stage.params.runtime.device)
+        choose_device(
+            stage.params.runtime.device, deterministic=stage.params.runtime.deterministic
+        )
         self.stage, self.knobs = stage, stage.params.embed
         self.trained = Trained.of(stage)
         root = stage.read(paths.shards_dir(stage.dataset))

@@ -25,7 +25,7 @@ def configured(run: str, *overrides: str) -> tuple[Any, Config]:
 
 def publish(run: str = "fake", *overrides: str, with_prototypes: bool = False) -> nn.Module:
     """Publish a model with random weights, and if asked for with the prototypes of its dataset."""
-    from train.parts.prototypes import prototypes
+    from train.memories.prototypes import prototypes
 
     stage, config = configured(run, *overrides)
     torch.manual_seed(0)

@@ -56,11 +56,13 @@ def described(
     """
     from torch.utils.data import DataLoader
 
+    from train.data.collate import collate
+
     if clips := sum(map(len, chunks)):
         first = data[chunks[0][0]]["inputs"]
         machine.check_readers(workers, min(BATCH, clips), first)
     batches = [chunk[i : i + BATCH] for chunk in chunks for i in range(0, len(chunk), BATCH)]
-    loader = iter(DataLoader(data, batch_sampler=batches, num_workers=workers))
+    loader = iter(DataLoader(data, batch_sampler=batches, num_workers=workers, collate_fn=collate))
     for chunk in chunks:
         made = []
         for _ in range(0, len(chunk), BATCH):

@@ -35,7 +35,8 @@ def stage1(stage: Stage) -> "Training":
     )
     from train.run.training import Training
 
-    choose_device(stage.params.runtime.device, stage.params.stage1.precision)
+    runtime = stage.params.runtime
+    choose_device(runtime.device, stage.params.stage1.precision, runtime.deterministic)
     config = compose("stage1", stage.params, stage.line.encoder)
     alone = config.pop("skeleton_run")
     config["train_dataloader"]["dataset"] |= {
@@ -124,10 +125,8 @@ def _faster(stage: Stage, config: dict[str, Any], inputs: tuple[Path, ...]) -> A
 
     def cached() -> dict[str, Any]:
         from train.data.features import cached_features
-        from train.run.processes import first_process_first
 
-        with first_process_first():
-            file = cached_features(stage, config, inputs)
+        file = cached_features(stage, config, inputs)
         clips = config["train_dataloader"]["dataset"]
         return clips | {"type": "train.data.features.FeatureDataset", "features": str(file)}
 

@@ -34,7 +34,8 @@ def stage2(stage: Stage) -> "Training":
     )
     from train.run.training import Training
 
-    choose_device(stage.params.runtime.device, stage.params.stage2.precision)
+    runtime = stage.params.runtime
+    choose_device(runtime.device, stage.params.stage2.precision, runtime.deterministic)
     knobs, encoder = stage.params.stage2, stage.params.encoder_of(stage.key)
     config = compose("stage2", stage.params, encoder, stage.line.model)
     data = config["train_dataloader"]["dataset"]
@@ -115,7 +116,7 @@ def _validation(stage: Stage, data: dict[str, Any], needs_at_test: list[str]) ->
         "sampler": {"type": "train.data.sampler.ShareSampler"},
         "batch_size": 32,
         "num_workers": 0,
-        "collate_fn": {"type": "default_collate"},
+        "collate_fn": {"type": "train.data.collate.collate"},
     }
     return {
         "val_dataloader": loader,

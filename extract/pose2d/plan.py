@@ -91,7 +91,7 @@ def _work(
         decision=stage.work(made_of).absolute() / "precision.json",
         device=runtime.device,
         batch_frames=runtime.batch_frames,
-        compiled=runtime.compile,
+        compiled=runtime.compile is True,
         knobs=knobs,
         min_score=knobs.min_score or 0.0,
     )

@@ -53,6 +53,7 @@ RENAMED = {
     "stage2.use_temporal": "it is stage2.settings.without: [temporal] now",
     "stage2.use_skeleton": "it is stage2.settings.without: [skeleton] now",
     "stage2.distill_weight": "it is stage2.settings.weights.distill now",
+    "runtime.checkpoint_epochs": "it is runtime.checkpoint_minutes now",
     "embed.modality": "it is embed.descriptor now",
 }
 

@@ -267,6 +267,9 @@ class RuntimeParams(Section):
     scheduler: str | None = Field(description="address of a Dask scheduler")
     memory_limit: str | None = Field(description="of each local Dask worker")
     batch_frames: int = Field(ge=1, description="frames per forward pass of the pose models")
-    compile: bool = Field(description="run torch.compile on the models")
+    compile: Literal["auto"] | bool = Field(
+        description="run torch.compile on the models; auto: those that train on a GPU"
+    )
+    deterministic: bool = Field(description="the same bytes again on one type of GPU; slower")
     tensorboard: bool = Field(description="also write the curves for TensorBoard")
-    checkpoint_epochs: int = Field(ge=1, description="epochs between two checkpoints")
+    checkpoint_minutes: float = Field(ge=0, description="minutes between two checkpoints")

@@ -23,7 +23,7 @@ KNOBS = {
         "identities": 2, "clips": 2, "clip_frames": 4, "epochs": 3, "seed": 0,
         "lr": 1e-3, "warmup_epochs": 2, "milestones": [2], "refresh_epochs": 2,
     },
-    "runtime": {"workers": 1},
+    "runtime": {"workers": 1, "checkpoint_minutes": 0},
 }  # fmt: skip
 
 

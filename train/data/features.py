@@ -21,7 +21,7 @@ from shards.columns import mapped
 from train.data.clips import ClipDataset
 from train.registry import DATASETS, MODELS
 from train.run.compose import Config
-from train.run.processes import device
+from train.run.processes import device, share, wait_for_all
 
 CHUNK_TRACKLETS = 256
 FRAMES = 64
@@ -79,7 +79,10 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
     decides["code"] = digest(stage.name, stage.key, stage.params)
     folder = paths.work_dir("visual", stage.key, fingerprint(*files, **decides))
     final = folder / "features.npy"
-    if _is_whole(final, 2):
+    is_there = _is_whole(final, 2)
+    # Nobody may look after another has finished it.
+    wait_for_all()
+    if is_there:
         return final
     clips: ClipDataset = DATASETS.build(dict(data))
     starts = range(0, len(clips), CHUNK_TRACKLETS)
@@ -88,7 +91,7 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
     whole = {chunk for chunk in chunks if _is_whole_chunk(chunk)}
     done = len(whole) * CHUNK_TRACKLETS
     with console.progress(len(clips), "tracklets", "visual features", done) as meter:
-        for start, chunk in zip(starts, chunks, strict=True):
+        for start, chunk in share(zip(starts, chunks, strict=True)):
             if chunk in whole:
                 continue
             part = Subset(
@@ -102,7 +105,10 @@ def cached_features(stage: Stage, config: Config, files: Sequence[Path]) -> Path
             rows, features = (np.concatenate(column) for column in zip(*found, strict=True))
             with paths.write_atomic(chunk) as temporary, temporary.open("wb") as opened:
                 np.savez(opened, rows=rows, features=features)
-    _join(chunks, final, len(clips.shards))
+    # Each process described a share; the first one joins them.
+    if wait_for_all():
+        _join(chunks, final, len(clips.shards))
+    wait_for_all()
     return final
 
 

@@ -21,7 +21,7 @@ class ClipPreprocessor(BaseDataPreprocessor):
     """
 
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], non_blocking: bool = False
+        self, mean: Sequence[float], std: Sequence[float], non_blocking: bool = True
     ) -> None:
         """Take the mean and deviation of each channel, of frames in [0, 1]."""
         super().__init__(non_blocking)

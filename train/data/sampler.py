@@ -34,7 +34,7 @@ class PKSampler:
     The tracklets of an identity are shuffled and cut into groups of K; a group that is short is
     filled with other tracklets of the identity, and only then with the same ones again (other
     frames of them are drawn). A batch takes the groups of P different identities. All ranks make
-    the same plan; rank r loads its share of the identities of every batch.
+    the same plan; rank r loads its share of the clips of every batch.
 
     Args:
         dataset: Has `labels`.
@@ -45,7 +45,7 @@ class PKSampler:
         world: Number of processes; asked of torch.distributed when None.
 
     Raises:
-        PipelineError: If there are fewer identities than P, or P does not divide by `world`.
+        PipelineError: If there are fewer identities than P, or P * K does not divide by `world`.
 
     >>> class Toy:
     ...     labels = [0, 0, 1, 1, 2, 2]
@@ -76,10 +76,10 @@ class PKSampler:
                 f"a batch takes {identities} identities, but the data hold "
                 f"{len(self._tracklets)}. Lower stage1.identities and stage2.identities"
             )
-        if identities % self.world:
+        if identities * clips % self.world:
             raise PipelineError(
-                f"{identities} identities per batch do not divide over {self.world} processes. "
-                "Change stage1.identities and stage2.identities, or the number of processes"
+                f"{identities} identities with {clips} clips each do not divide over {self.world} "
+                "processes. Change identities or clips of the stage, or the number of processes"
             )
         self.identities, self.clips, self.seed, self.epoch = identities, clips, seed, 0
         self._groups = np.array([-(-len(own) // clips) for own in self._tracklets])

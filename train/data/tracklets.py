@@ -29,7 +29,11 @@ class TrackletClips(Dataset[Item]):
 
     Attributes:
         table: One row per tracklet: `tracklet, pid, camid, split, first, length`.
+        workers: Processes that decode where a model goes through all clips
+            (`train.memories.passes`).
     """
+
+    workers = 0
 
     def __init__(
         self,

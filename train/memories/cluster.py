@@ -46,6 +46,7 @@ class ClusterMemory(nn.Module):
         return not self.bank.any()
 
     @torch.no_grad()
+    @in_float32
     def start(self, features: Tensor, labels: Tensor) -> None:
         """Set both rows of each identity to the mean direction of its features.
 

@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 from train.memories.passes import over_clips
 from train.parts.batch import Inputs, masked_mean
 from train.parts.losses import LogitScale
-from train.parts.precision import unit
+from train.parts.precision import in_float32, unit
 from train.parts.prototypes import PrototypeUpdater, prototype_logits
 from train.registry import MODELS
 
@@ -55,6 +55,7 @@ class IdentityMemory(nn.Module):
         self.register_buffer("rows", torch.zeros(classes, dim))
 
     @torch.no_grad()
+    @in_float32
     def fill(self, features: Tensor, labels: Tensor) -> None:
         """Set each row to the mean direction of its identity's features.
 

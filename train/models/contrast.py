@@ -11,7 +11,8 @@ from pipeline.errors import PipelineError
 from train.models.base import Descriptor, Head, ReidModel
 from train.parts.batch import Inputs, has_skeleton
 from train.parts.gather import gather
-from train.parts.losses import SupConLoss, no_loss
+from train.parts.losses import SupConLoss, mean_of
+from train.parts.norms import masked_norm
 from train.parts.precision import in_float32, unit
 from train.parts.transg import prompt_loss
 from train.registry import MODELS
@@ -115,33 +116,37 @@ class Stage1Model(ReidModel):
         """Return the contrast of both directions, over the clips that have a skeleton."""
         mask = inputs.get("mask")
         tokens = self.skeleton(inputs["xyz"], mask)
-        visual, skeleton = self.visual_feature(inputs), self.skeleton.pool(tokens, mask)
+        features = (self.visual_feature(inputs), self.skeleton.pool(tokens, mask))
+        # One clip has nothing to compare itself with.
         keep = gather(has_skeleton(inputs))
-        visual, skeleton, known = (gather(x)[keep] for x in (visual, skeleton, labels))
-        if len(known) < 2:
-            return {"contrast": no_loss(self)}
+        keep = keep & (keep.sum() > 1)
+        known = gather(labels)
+        visual, skeleton = (gather(x) for x in features)
         losses = {}
         if self.classifier is not None:
             visual, skeleton = (
-                neck(x) for neck, x in zip(self.necks, (visual, skeleton), strict=True)
+                masked_norm(neck, x, keep)
+                for neck, x in zip(self.necks, (visual, skeleton), strict=True)
             )
-            losses["id"] = sum(
-                F.cross_entropy(self.classifier(x), known, label_smoothing=0.1)
-                for x in (visual, skeleton)
-            )
+            losses["id"] = sum(self._identity(x, known, keep) for x in (visual, skeleton))
         losses |= {
-            "contrast": self.contrast(visual, skeleton, known),
-            "match_accuracy": _match_accuracy(visual, skeleton, known),
+            "contrast": self.contrast(visual, skeleton, known, keep),
+            "match_accuracy": _match_accuracy(visual, skeleton, known, keep),
             "temperature": 1 / self.contrast.scale().detach(),
         }
         if self.prompt is not None:
             losses["prompt"] = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
         return losses
 
+    def _identity(self, features: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+        logits = self.classifier(features)
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+        return mean_of(loss, keep)
+
 
 @torch.no_grad()
 @in_float32
-def _match_accuracy(visual: Tensor, skeleton: Tensor, labels: Tensor) -> Tensor:
+def _match_accuracy(visual: Tensor, skeleton: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
     """Return how often the picture nearest to a skeleton shows the same person."""
-    nearest = (unit(skeleton) @ unit(visual).T).argmax(1)
-    return (labels[nearest] == labels).float().mean()
+    cosine = (unit(skeleton) @ unit(visual).T).masked_fill(~keep, -torch.inf)
+    return mean_of((labels[cosine.argmax(1)] == labels).float(), keep)

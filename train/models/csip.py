@@ -8,16 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
+from train.memories.prototypes import prototypes
 from train.models.base import Descriptor, Head, Neck, ReidModel, identity_terms
 from train.parts.batch import Inputs, has_skeleton, masked_mean
 from train.parts.gather import gather
 from train.parts.losses import BatchHardTripletLoss, LogitScale
+from train.parts.norms import masked_norm
 from train.parts.precision import cosine_distance, unit
 from train.parts.prototypes import (
     PrototypeFusion,
     PrototypeUpdater,
     prototype_logits,
-    prototypes,
 )
 from train.parts.temporal import SkeletonGuidedTemporalModule
 from train.registry import MODELS
@@ -110,18 +111,29 @@ class CsipModel(ReidModel):
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in heads.items()})
         self.triplet = BatchHardTripletLoss(margin)
         self.fusion = self.updater = self.temporal = None
+        self._has_prototypes = False
         if use_prototypes:
-            self._check_dims(dim)
-            if use_skeleton:
-                self.fusion = PrototypeFusion(**{"dim": dim} | (fusion or {}))
-            self.updater = PrototypeUpdater(**{"dim": dim} | (updater or {}))
-            self.scale = LogitScale(temperature)
-            self.register_buffer("visual_prototypes", torch.zeros(classes, dim))
-            self.register_buffer("skeleton_prototypes", torch.zeros(classes, dim))
+            self._build_prototypes(use_skeleton, fusion or {}, updater or {}, temperature)
         if use_temporal:
             skeleton_dim = self.skeleton.out_dim if use_skeleton else None
             sizes = {"dim": width, "skeleton_dim": skeleton_dim}
             self.temporal = SkeletonGuidedTemporalModule(**sizes | (temporal or {}))
+
+    def _build_prototypes(
+        self,
+        use_skeleton: bool,
+        fusion: dict[str, Any],
+        updater: dict[str, Any],
+        temperature: float,
+    ) -> None:
+        dim = self.visual.out_dim
+        self._check_dims(dim)
+        if use_skeleton:
+            self.fusion = PrototypeFusion(**{"dim": dim} | fusion)
+        self.updater = PrototypeUpdater(**{"dim": dim} | updater)
+        self.scale = LogitScale(temperature)
+        self.register_buffer("visual_prototypes", torch.zeros(self.classes, dim))
+        self.register_buffer("skeleton_prototypes", torch.zeros(self.classes, dim))
 
     def _check_dims(self, dim: int) -> None:
         if self.skeleton is not None and self.skeleton.out_dim != dim:
@@ -140,7 +152,6 @@ class CsipModel(ReidModel):
     def refresh(self, dataset: Any) -> None:
         """Make the prototypes of all training identities anew."""
         if self.updater is not None:
-            # Every rank makes all of them: they agree without exchanging anything.
             self.set_prototypes(*prototypes(self, dataset))
 
     def set_prototypes(self, visual: Tensor, skeleton: Tensor | None = None) -> None:
@@ -161,6 +172,7 @@ class CsipModel(ReidModel):
                     f"{tuple(bank.shape)}. Train stage 1 again on this dataset"
                 )
             bank.copy_(unit(values.detach()))
+        self._has_prototypes = True
 
     def features(self, inputs: Inputs) -> dict[str, Tensor]:
         """Return the visual, projected and temporal feature, from frames alone."""
@@ -226,18 +238,19 @@ class CsipModel(ReidModel):
     def _locate(self, skeleton: Tensor, inputs: Inputs) -> None:
         """Let the skeletons' batch norm see the features of the clips that have one."""
         features = gather(self.skeleton.pool(skeleton, inputs.get("mask")))
-        features = features[gather(has_skeleton(inputs))]
-        if len(features) > 1:
-            self.skeleton_neck(features)
+        masked_norm(self.skeleton_neck, features, gather(has_skeleton(inputs)))
 
     def _temporal_terms(
         self, tokens: Tensor, skeleton: Tensor | None, inputs: Inputs, labels: Tensor
     ) -> dict[str, Tensor]:
         """Return the terms of the temporal feature; the labels are those of all processes."""
-        tokens = tokens * self.gradient_scale + tokens.detach() * (1 - self.gradient_scale)
-        paths, shares = {"student": gather(self.temporal(tokens))}, {"student": 1.0}
-        if skeleton is not None:
-            paths["guided"] = gather(self.temporal(tokens, skeleton, inputs.get("mask")))
+        if self.gradient_scale != 1:
+            tokens = tokens * self.gradient_scale + tokens.detach() * (1 - self.gradient_scale)
+        if skeleton is None:
+            paths, shares = {"student": gather(self.temporal(tokens))}, {"student": 1.0}
+        else:
+            student, guided = self.temporal(tokens, skeleton, inputs.get("mask"), both=True)
+            paths = {"student": gather(student), "guided": gather(guided)}
             shares = {"student": self.student_share, "guided": 1 - self.student_share}
         clips = {name: frames.mean(1) for name, frames in paths.items()}
         terms = {name: tokens.new_zeros(()) for name in ("id", "triplet", "frame")}
@@ -257,7 +270,9 @@ class CsipModel(ReidModel):
     def _prototype_logits(
         self, feature: Tensor, projected: Tensor, skeleton: Tensor | None, inputs: Inputs
     ) -> Tensor:
-        if not self.visual_prototypes.any():
+        # Asked once: an answer makes the host wait for the device.
+        self._has_prototypes = self._has_prototypes or bool(self.visual_prototypes.any())
+        if not self._has_prototypes:
             raise PipelineError(
                 "the model has no prototypes yet. Call refresh, as the RefreshHook of stage 2 does"
             )

@@ -107,20 +107,19 @@ class KeyReIdModel(ReidModel):
         """Return the batch norm of the global feature, the only one that has one name."""
         return self.head.neck
 
-    def describe(self, inputs: Inputs, descriptor: Descriptor = "visual") -> Tensor:
+    def _joined(self, features: Mapping[str, Tensor], inputs: Inputs, neck: Neck) -> Tensor:
         """Return the unit descriptors `(B, 7 C)`: the whole, then each part for a sixth of it.
 
         Each block has length one before that, and a part that is not seen is zero: it neither
         helps nor hurts a pair that lacks it.
         """
-        found = self.features(inputs)
-        whole, after = found["visual"], self.neck == "after"
+        whole, after = features["visual"], neck == "after"
         blocks = [unit(self.head.neck(whole) if after else whole)]
         if self.keypoints is not None:
             for part, head in enumerate(self.part_heads):
-                feature = found["parts"][:, part]
+                feature = features["parts"][:, part]
                 feature = unit(head.neck(feature) if after else feature)
-                blocks.append(feature * found["visible"][:, part, None] / len(PARTS))
+                blocks.append(feature * features["visible"][:, part, None] / len(PARTS))
         return unit(torch.cat(blocks, dim=1))
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from train.models.base import Head, Neck, ReidModel
 from train.parts.batch import Inputs, has_skeleton
 from train.parts.gather import gather
-from train.parts.losses import BatchHardTripletLoss, no_loss
+from train.parts.losses import BatchHardTripletLoss, mean_of
+from train.parts.norms import masked_norm
 from train.parts.transg import prompt_loss
 from train.registry import MODELS
 
@@ -73,15 +74,17 @@ class SkeletonModel(ReidModel):
         mask = inputs.get("mask")
         tokens = self.skeleton(inputs["xyz"], mask)
         keep = gather(has_skeleton(inputs))
-        feature = gather(self.skeleton.pool(tokens, mask))[keep]
-        known = gather(labels)[keep]
-        if len(known) < 2:
-            return {"id": no_loss(self)}
-        logits = self.head(feature)
+        # One clip has nothing to compare itself with.
+        keep = keep & (keep.sum() > 1)
+        feature, known = gather(self.skeleton.pool(tokens, mask)), gather(labels)
+        logits = self.head.classifier(masked_norm(self.head.neck, feature, keep))
+        identity = F.cross_entropy(
+            logits, known, label_smoothing=self.label_smoothing, reduction="none"
+        )
         losses = {
-            "id": F.cross_entropy(logits, known, label_smoothing=self.label_smoothing),
-            "triplet": self.triplet(feature, known),
-            "accuracy": (logits.argmax(1) == known).float().mean(),
+            "id": mean_of(identity, keep),
+            "triplet": self.triplet(feature, known, keep),
+            "accuracy": mean_of((logits.argmax(1) == known).float(), keep),
         }
         if self.prompt is not None:
             losses["prompt"] = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)

@@ -50,14 +50,17 @@ class Attention(nn.Module):
                 gets the output's bias only.
         """
         memory = queries if memory is None else memory
-        q, k, v = (
-            self._split(layer(tokens).expand(max(len(queries), len(memory)), -1, -1))
-            for layer, tokens in (
-                (self.q, queries),
-                (self.k, memory),
-                (self.v, memory),
-            )
-        )
+        batch = max(len(queries), len(memory))
+        q, k, v = (part.expand(batch, -1, -1) for part in self.project(queries, memory))
+        return self.attend(q, k, v, mask)
+
+    def project(self, queries: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries `(B, N, C)`, keys and values `(B, M, C)`: of each token alone."""
+        return self.q(queries), self.k(memory), self.v(memory)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return `(B, N, C)`, from what `project` gave; mask as for `forward`."""
+        q, k, v = (self._split(part) for part in (q, k, v))
         if mask is not None:
             # A softmax over nothing is NaN: such samples attend to zeros instead.
             is_empty = ~mask.any(1)

@@ -43,27 +43,49 @@ class SupConLoss(nn.Module):
         self.scale = LogitScale(temperature)
 
     @in_float32
-    def forward(self, visual: Tensor, skeleton: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, visual: Tensor, skeleton: Tensor, labels: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
         """Return the sum of both directions, on unit vectors.
 
         Args:
             visual: `(B, C)`.
             skeleton: `(B, C)`.
             labels: `(B,)`; pairs of equal labels are positives, whichever clips they come from.
+            keep: `(B,)`, True for clips that count; all do when it is left out.
         """
         logits = self.scale() * unit(visual) @ unit(skeleton).T
-        return supcon(logits, labels) + supcon(logits.T, labels)
+        return supcon(logits, labels, keep) + supcon(logits.T, labels, keep)
 
 
-def supcon(logits: Tensor, labels: Tensor) -> Tensor:
+def supcon(logits: Tensor, labels: Tensor, keep: Tensor | None = None) -> Tensor:
     """Return the mean over anchors of the mean `-log p` of their positives.
 
     Args:
         logits: `(B, B)`, rows are anchors of one kind, columns are clips of the other.
         labels: `(B,)` of rows and columns.
+        keep: `(B,)`, True for rows and columns that count.
     """
-    is_positive = (labels[:, None] == labels).float()
-    return -((logits.log_softmax(1) * is_positive).sum(1) / is_positive.sum(1)).mean()
+    is_positive = labels[:, None] == labels
+    if keep is not None:
+        is_positive = is_positive & keep & keep[:, None]
+        logits = logits.masked_fill(~keep, torch.finfo(logits.dtype).min)
+    found = torch.where(is_positive, logits.log_softmax(1), 0.0).sum(1)
+    return -mean_of(found / is_positive.sum(1).clamp(min=1), keep)
+
+
+def mean_of(values: Tensor, keep: Tensor | None) -> Tensor:
+    """Return the mean of the `(B,)` values that count; zero if none does.
+
+    No value is picked out: how many there are is known to the device alone, which need not be
+    waited for.
+
+    >>> mean_of(torch.tensor([1.0, 9.0]), torch.tensor([True, False])).item()
+    1.0
+    """
+    if keep is None:
+        return values.mean()
+    return torch.where(keep, values, 0.0).sum() / keep.sum().clamp(min=1)
 
 
 @MODELS.register_module()
@@ -81,19 +103,27 @@ class BatchHardTripletLoss(nn.Module):
     def __init__(self, margin: float = 0.3) -> None:
         """Take the margin, in units of the features."""
         super().__init__()
-        from pytorch_metric_learning import distances, losses, miners, reducers
-
-        distance = distances.LpDistance(normalize_embeddings=False)
-        self.miner = miners.BatchHardMiner(distance=distance)
-        # The library's default averages over the triplets that violate the margin only.
-        self.loss = losses.TripletMarginLoss(
-            margin, distance=distance, reducer=reducers.MeanReducer()
-        )
+        self.margin = margin
 
     @in_float32
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over the clips that have a positive and a negative in the batch."""
-        return self.loss(features, labels, self.miner(features, labels))
+    def forward(self, features: Tensor, labels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return the mean over the clips that have a positive and a negative in the batch.
+
+        Args:
+            features: `(B, C)`.
+            labels: `(B,)`.
+            keep: `(B,)`, True for clips that count; all do when it is left out.
+        """
+        is_same = labels[:, None] == labels
+        known = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
+        pairs = known & known[:, None]
+        is_positive = (is_same & pairs).fill_diagonal_(False)
+        is_negative = ~is_same & pairs
+        distance = torch.cdist(features, features)
+        furthest = distance.masked_fill(~is_positive, 0.0).max(1).values
+        nearest = distance.masked_fill(~is_negative, torch.inf).min(1).values
+        violation = (self.margin + furthest - nearest).relu()
+        return mean_of(violation, is_positive.any(1) & is_negative.any(1))
 
 
 @MODELS.register_module()

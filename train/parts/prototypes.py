@@ -3,15 +3,10 @@
 After CSIP-ReID (arXiv 2511.13150, section 3.3).
 """
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from train.parts.attention import Attention
-from train.parts.batch import masked_mean
 from train.parts.precision import in_float32, unit
 from train.registry import MODELS
 
@@ -118,36 +113,3 @@ class QuickGELU(nn.Module):
 def prototype_logits(features: Tensor, prototypes: Tensor) -> Tensor:
     """Return the cosine `(B, K)` of features `(B, C)` with each clip's prototypes `(B, K, C)`."""
     return torch.einsum("bc,bkc->bk", unit(features), unit(prototypes))
-
-
-@torch.no_grad()
-def prototypes(model: Any, dataset: Any, batch_size: int = 32) -> tuple[Tensor, Tensor | None]:
-    """Return the mean unit feature of every identity, of pictures and of skeletons, `(K, D)`.
-
-    They are means over an identity's tracklets, taken in evaluation mode and float32 from fixed
-    frames (the first of each chunk) as they are stored, so nothing about them is random.
-
-    Args:
-        model: A `CsipModel`.
-        dataset: A `ClipDataset`; `dataset[i]` with a plain index changes nothing.
-        batch_size: Clips per forward pass.
-    """
-    was_training = model.training
-    model.eval()
-    features: dict[str, list[Tensor]] = {"visual": [], "skeleton": []}
-    one_hot = []
-    for batch in DataLoader(dataset, batch_size):
-        inputs = model.data_preprocessor(batch)["inputs"]
-        _, projected = model.frame_tokens(inputs)
-        visual = masked_mean(projected[:, :, 0], inputs["frame_mask"])
-        features["visual"].append(unit(visual))
-        if model.skeleton is not None:
-            # A clip without a good skeleton has the feature zero, and moves no direction.
-            features["skeleton"].append(unit(model.skeleton_feature(inputs)))
-        one_hot.append(F.one_hot(batch["labels"].to(visual.device), model.classes).float())
-    model.train(was_training)
-    # A product, not a scattered sum: its order of additions is fixed on a GPU too. Lengths do not
-    # matter, the model scales prototypes to one.
-    members = torch.cat(one_hot).T
-    visual = members @ torch.cat(features["visual"])
-    return visual, members @ torch.cat(features["skeleton"]) if features["skeleton"] else None

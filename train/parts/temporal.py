@@ -3,8 +3,11 @@
 After CSIP-ReID (arXiv 2511.13150, section 3.4): learning with privileged information.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from train.parts.attention import Attention, position_code
 from train.registry import MODELS
@@ -65,8 +68,12 @@ class SkeletonGuidedTemporalModule(nn.Module):
         self.weight = nn.Linear(dim, 1)
 
     def forward(
-        self, visual: Tensor, skeleton: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+        self,
+        visual: Tensor,
+        skeleton: Tensor | None = None,
+        mask: Tensor | None = None,
+        both: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Return frame features `(B, T, C)`.
 
         Args:
@@ -74,27 +81,34 @@ class SkeletonGuidedTemporalModule(nn.Module):
             skeleton: `(B, T, J, S)` tokens of the skeletons; left out at test.
             mask: `(B, T)`, True where the skeleton is good. A clip without any gets the features it
                 has without skeletons.
+            both: Return the features without skeletons and those with, as two calls would; what
+                frames give to both is computed once.
         """
-        messages = self._along_time(
-            self.visual_in(visual.mean(2)), self.visual_norm, self.visual_time
-        )
+        means = self.visual_in(visual.mean(2))
+        seen = self._projected(VISUAL, visual)
+        alone = None
+        if skeleton is None or both:
+            messages = self._along_time(means, self.visual_norm, self.visual_time)
+            alone = self._frames(seen, [(VISUAL_MESSAGE, messages[:, :, None])])
         if skeleton is None:
-            return self._frames([(VISUAL, visual), (VISUAL_MESSAGE, messages[:, :, None])])
+            return alone
         if mask is None:
             mask = skeleton.new_ones(skeleton.shape[:2], dtype=torch.bool)
+        guided = self._frames(seen, self._guided(means, skeleton, mask), mask)
+        return (alone, guided) if both else guided
+
+    def _guided(self, means: Tensor, skeleton: Tensor, mask: Tensor) -> list[tuple[int, Tensor]]:
+        """Return the groups of tokens that a frame has beside its visual ones."""
+        messages = self._along_time(means, self.visual_norm, self.visual_time)
         skeleton = self.skeleton_in(skeleton)
         hints = self._along_time(skeleton.mean(2), self.skeleton_norm, self.skeleton_time, mask)
         guided = self.guide(self.guide_query_norm(messages), self.guide_key_norm(hints), mask)
         messages = messages + guided * mask.any(1)[:, None, None]
-        return self._frames(
-            [
-                (VISUAL, visual),
-                (VISUAL_MESSAGE, messages[:, :, None]),
-                (SKELETON, skeleton),
-                (SKELETON_MESSAGE, hints[:, :, None]),
-            ],
-            mask,
-        )
+        return [
+            (VISUAL_MESSAGE, messages[:, :, None]),
+            (SKELETON, skeleton),
+            (SKELETON_MESSAGE, hints[:, :, None]),
+        ]
 
     def _along_time(
         self, messages: Tensor, norm: nn.LayerNorm, attention: Attention, mask: Tensor | None = None
@@ -103,23 +117,52 @@ class SkeletonGuidedTemporalModule(nn.Module):
             messages = messages + position_code(*messages.shape[1:], messages.device)
         return messages + attention(norm(messages), mask=mask)
 
-    def _frames(self, groups: list[tuple[int, Tensor]], mask: Tensor | None = None) -> Tensor:
-        tokens = torch.cat([part + self.kind.weight[kind] for kind, part in groups], dim=2)
+    def _projected(self, kind: int, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Return tokens of a kind and their queries, keys and values, `(B * T, L, C)` each."""
+        tokens = (tokens + self.kind.weight[kind]).flatten(0, 1)
+        normed = self.norm1(tokens)
+        return tokens, *self.attention.project(normed, normed)
+
+    def _frames(
+        self,
+        seen: tuple[Tensor, ...],
+        groups: list[tuple[int, Tensor]],
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        batch = groups[0][1].shape[:2]
+        parts = [seen, *(self._projected(kind, part) for kind, part in groups)]
+        tokens, q, k, v = (torch.cat(own, dim=1) for own in zip(*parts, strict=True))
         counts = None
         if mask is not None:
+            kinds = [(VISUAL, seen[0].shape[1]), *((kind, x.shape[2]) for kind, x in groups)]
             counts = torch.cat(
                 [
-                    (mask | (kind < SKELETON))[:, :, None].expand(-1, -1, part.shape[2])
-                    for kind, part in groups
+                    (mask | (kind < SKELETON))[:, :, None].expand(-1, -1, length)
+                    for kind, length in kinds
                 ],
                 dim=2,
             ).flatten(0, 1)
-        batch = tokens.shape[:2]
-        tokens = tokens.flatten(0, 1)
-        tokens = tokens + self.attention(self.norm1(tokens), mask=counts)
-        tokens = tokens + self.mlp(self.norm2(tokens))
+        tokens = tokens + self.attention.attend(q, k, v, counts)
+        tokens = tokens + self.mlp[-1](self._wide(tokens))
         weight = self.weight(tokens).sigmoid()
         if counts is not None:
             weight = weight * counts[:, :, None]
         weight = weight / (weight.sum(1, keepdim=True) + 1e-6)
         return (tokens * weight).sum(1).unflatten(0, batch)
+
+    def _wide(self, tokens: Tensor) -> Tensor:
+        """Return what the MLP says before its last dropout.
+
+        Backward makes its wide layer again, which costs a ninth of the module, since to keep it
+        takes more memory than all else here.
+        """
+        parts = (self.norm2, *self.mlp[:-1])
+        if not (self.training and torch.is_grad_enabled()):
+            return _through(parts, tokens)
+        return checkpoint(_through, parts, tokens, use_reentrant=False)
+
+
+def _through(parts: Sequence[nn.Module], tokens: Tensor) -> Tensor:
+    for part in parts:
+        tokens = part(tokens)
+    return tokens

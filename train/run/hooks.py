@@ -68,12 +68,10 @@ class TowersHook(Hook):
         self._path = Path(path)
 
     def before_train(self, runner: Runner) -> None:
-        """Load the towers the model has, unless the run continues an earlier one."""
-        if runner.epoch:
-            return
+        """Load the towers the model has; those that learn only where the run begins."""
         state, _ = load(self._path)
         model = bare(runner.model)
-        for name in ("visual", "skeleton"):
+        for name in frozen_parts(model) if runner.epoch else ("visual", "skeleton"):
             part = getattr(model, name)
             if part is not None and any(key.startswith(f"{name}.") for key in state):
                 load_part(part, state, f"{name}.", self._path)
@@ -98,7 +96,10 @@ class RefreshHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Refresh when it is time; between two refreshes the checkpoint carries what was made."""
         if runner.epoch % self._every == 0:
-            bare(runner.model).refresh(runner.train_dataloader.dataset)
+            dataset = runner.train_dataloader.dataset
+            dataset.workers = runner.train_dataloader.num_workers
+            with runner.optim_wrapper.autocast():
+                bare(runner.model).refresh(dataset)
 
     def after_train_iter(
         self,
@@ -123,7 +124,7 @@ class HeldOutHook(Hook):
     priority = "HIGH"
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Validate; the weights of the best epoch go to `best.pth`."""
+        """Validate; the weights of the best epoch are kept."""
         for metric in runner.val_loop.evaluator.metrics:
             metric.comparison = result(runner).comparison()
         scores = runner.val_loop.run()
@@ -134,8 +135,9 @@ class HeldOutHook(Hook):
         best = {"mAP": float(scores["mAP"]), "epoch": runner.epoch + 1}
         runner.message_hub.update_info("best", best)
         if is_main_process():
-            with paths.write_atomic(Path(runner.work_dir) / "best.pth") as temporary:
-                torch.save(result(runner).state_dict(), temporary)
+            file = best_file(Path(runner.work_dir), best["epoch"])
+            with paths.write_atomic(file) as temporary:
+                torch.save(without_frozen(runner, result(runner)), temporary)
 
 
 @HOOKS.register_module()
@@ -216,19 +218,24 @@ class ResumeHook(Hook):
     refuse to load (mmengine#1655), and no path, so the folder can be moved.
 
     Args:
-        interval: Epochs between two checkpoints.
+        minutes: Between two checkpoints; one is written at the end of an epoch.
     """
 
     # After the schedule has moved the rate.
     priority = "VERY_LOW"
 
-    def __init__(self, interval: int) -> None:
+    def __init__(self, minutes: float) -> None:
         """Take the interval; the last epoch is kept in any case."""
-        self._interval = interval
+        self._seconds, self._saved = 60 * minutes, time.monotonic()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add the frozen parts, which the model has already."""
+        own = bare(runner.model).state_dict()
+        checkpoint["state_dict"] = own | checkpoint["state_dict"]
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save what `Runner.resume` needs."""
-        due = self.every_n_epochs(runner, self._interval) or self.is_last_train_epoch(runner)
+        due = time.monotonic() - self._saved >= self._seconds or self.is_last_train_epoch(runner)
         if not due or not is_main_process():
             return
         info = runner.message_hub.runtime_info
@@ -250,12 +257,40 @@ class ResumeHook(Hook):
             },
         }
         runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        if "ema_state_dict" not in checkpoint:
+            checkpoint["state_dict"] = without_frozen(runner, bare(runner.model))
         folder = Path(runner.work_dir)
         final = folder / f"epoch_{runner.epoch + 1}.pth"
         with paths.write_atomic(final) as temporary:
             torch.save(checkpoint, temporary)
-        for older in set(folder.glob("epoch_*.pth")) - {final}:
+        best = best_file(folder, kept["best"]["epoch"]) if "best" in kept else None
+        for older in {*folder.glob("epoch_*.pth"), *folder.glob("best_*.pth")} - {final, best}:
             older.unlink()
+        self._saved = time.monotonic()
+
+
+def frozen_parts(model: nn.Module) -> list[str]:
+    """Return which towers of a model do not learn: each comes from a file, or from the seed."""
+    towers = {name: getattr(model, name, None) for name in ("visual", "skeleton")}
+    return [
+        name
+        for name, tower in towers.items()
+        if tower is not None and not any(p.requires_grad for p in tower.parameters())
+    ]
+
+
+def without_frozen(runner: Runner, model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a run's model, or of its average, without frozen towers."""
+    frozen = tuple(f"{name}." for name in frozen_parts(bare(runner.model)))
+    return {name: x for name, x in model.state_dict().items() if not name.startswith(frozen)}
+
+
+def best_file(folder: Path, epoch: int) -> Path:
+    """Return where the weights of the best epoch lie.
+
+    It stays until a checkpoint knows a better one, so that the two always belong together.
+    """
+    return folder / f"best_{epoch}.pth"
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

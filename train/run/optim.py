@@ -19,6 +19,7 @@ from train.registry import (
 )
 from train.run.processes import bare
 
+FUSED = ("Adam", "AdamW", "SGD")
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -46,9 +47,12 @@ class AutocastOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast the forward pass; hold back gradient synchronisation while accumulating."""
-        lower = self.dtype != torch.float32
-        with super().optim_context(model), torch.autocast(self.device, self.dtype, enabled=lower):
+        with super().optim_context(model), self.autocast():
             yield
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which models compute in the precision of training."""
+        return torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32)
 
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
         """Backpropagate the scaled loss."""
@@ -68,6 +72,11 @@ class AutocastOptimWrapper(OptimWrapper):
             self._clip_grad()
         self.scaler.step(self.optimizer, **kwargs)
         self.scaler.update()
+
+    def _clip_grad(self) -> None:
+        """Clip; MMEngine's way also reads the norm, for which a GPU has to be waited for."""
+        parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
+        self.clip_func([p for p in parameters if p.requires_grad], **self.clip_grad_kwargs)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer's state and the loss scale."""
@@ -110,6 +119,11 @@ class GroupedOptimWrapperConstructor:
         for name, parameter in bare(model).named_parameters():
             if parameter.requires_grad:
                 groups.setdefault(self._multiplier(name), []).append(parameter)
+        if self._optimizer["type"] in FUSED and all(
+            p.is_cuda for own in groups.values() for p in own
+        ):
+            # One kernel for all weights, and none that waits for the scaler of float16.
+            self._optimizer["fused"] = True
         lr = self._optimizer["lr"]
         params = [{"params": own, "lr": lr * mult} for mult, own in sorted(groups.items())]
         optimizer = OPTIMIZERS.build(self._optimizer | {"params": params})

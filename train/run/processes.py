@@ -1,8 +1,7 @@
 """Which devices and processes a run uses."""
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -13,17 +12,22 @@ from torch import nn
 from pipeline import console
 from pipeline.errors import PipelineError
 
-# Making the features of a frozen encoder keeps the other processes waiting.
 T = TypeVar("T")
-PATIENCE = timedelta(days=7)
+# Longer than any step of one process that others wait for; who waits longer waits for a dead one.
+PATIENCE = timedelta(minutes=30)
+# What cuBLAS needs to add in one order.
+WORKSPACE = ":4096:8"
 
 
-def choose_device(wanted: str, precision: str = "float32") -> None:
+def choose_device(
+    wanted: str, precision: str = "float32", deterministic: bool = False
+) -> None:
     """Hide the GPUs that were not asked for, and join the processes that torchrun started.
 
     Args:
         wanted: `runtime.device`.
         precision: Of training.
+        deterministic: Give the same bytes again on one type of GPU, and in float32 all its digits.
 
     Raises:
         PipelineError: If the wanted GPU is not there, or what a CPU has no arithmetic for is asked.
@@ -32,12 +36,18 @@ def choose_device(wanted: str, precision: str = "float32") -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif wanted.startswith("cuda") and not torch.cuda.is_available():
         raise PipelineError(f"runtime.device is {wanted}, but no GPU is usable. Set it to auto")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACE)
+    torch.use_deterministic_algorithms(deterministic)
     has_gpu = torch.cuda.is_available()
     if precision == "float16" and not has_gpu:
         raise PipelineError(
             "precision: float16 needs a GPU, and none is used. Set it to bfloat16 or float32"
         )
     if has_gpu:
+        torch.set_float32_matmul_precision("highest" if deterministic else "high")
+        torch.backends.cudnn.allow_tf32 = not deterministic
+        torch.backends.cudnn.benchmark = not deterministic
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", wanted.partition(":")[2] or 0)))
     if world() > 1 and not dist.is_initialized():
         # MMEngine's own start-up needs a GPU, so it finds the group made.
@@ -70,16 +80,6 @@ def wait_for_all() -> bool:
     if world() > 1:
         dist.barrier()
     return world() == 1 or dist.get_rank() == 0
-
-
-@contextmanager
-def first_process_first() -> Iterator[None]:
-    """Let the first process run the block alone; the others, which find it done, follow."""
-    if world() > 1 and dist.get_rank() > 0:
-        dist.barrier()
-    yield
-    if world() > 1 and dist.get_rank() == 0:
-        dist.barrier()
 
 
 def runner_settings() -> dict[str, object]:

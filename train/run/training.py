@@ -23,11 +23,12 @@ from pipeline.files.reading import reading
 from pipeline.files.tensors import read_pickle
 from pipeline.lock import locked
 from pipeline.openmmlab import safe_loading
+from pipeline.params.knobs import RuntimeParams
 from pipeline.stage import Stage
 from train.registry import MODELS
 from train.run.compose import Config
 from train.run.finite import check_weights
-from train.run.hooks import latest_checkpoint, result
+from train.run.hooks import best_file, latest_checkpoint, result
 from train.run.processes import bare, runner_settings, world
 from train.run.setup import build_dataset
 from train.weights.checkpoint import save
@@ -118,12 +119,9 @@ class Training:
         if self.faster:
             config["train_dataloader"]["dataset"] = self.faster()
         runner = Runner.from_cfg(config)
-        model = bare(runner.model)
-        self._check_machine(model, runner)
-        if self.stage.params.runtime.compile and model.visual is not None:
-            # The visual encoder is where the time goes, and one graph; the losses are many small
-            # ones, as they look at their data.
-            model.visual.compile()
+        self._check_machine(bare(runner.model), runner)
+        if compiles(self.stage.params.runtime):
+            compile_parts(bare(runner.model))
         runner.train()
         # Its workers would stay until Python happens to collect them, and then take ten seconds.
         runner.train_dataloader._iterator = None
@@ -156,10 +154,12 @@ class Training:
         best = runner.message_hub.runtime_info.get("best")
         if best is None:
             return runner.max_epochs
-        file, fix = self.work / "best.pth", f"Delete {self.work} and run the same command again"
+        fix = f"Delete {self.work} and run the same command again"
+        file = best_file(self.work, best["epoch"])
         state = read_pickle(file, fix)
         with reading(file, "file of weights for this model", fix):
-            model.load_state_dict(state)
+            # What is frozen is there already.
+            model.load_state_dict(model.state_dict() | state)
         return best["epoch"]
 
     def _runner_config(self) -> Config:
@@ -174,13 +174,13 @@ class Training:
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),
-            "collate_fn": {"type": "default_collate"},
+            "collate_fn": {"type": "train.data.collate.collate"},
         }
         console.say(f"{_name(config)}, {config['train_cfg']['max_epochs']} epochs")
         checkpoint = latest_checkpoint(self.work)
         if checkpoint:
             console.say(f"continuing after {checkpoint.stem.replace('_', ' ')}")
-        interval = self.stage.params.runtime.checkpoint_epochs
+        minutes = self.stage.params.runtime.checkpoint_minutes
         return config | {
             "work_dir": str(self.work),
             # MMEngine keeps its objects by name in the process: two runs must not share one.
@@ -194,7 +194,7 @@ class Training:
                 "runtime_info": None,
                 "timer": None,
                 "logger": None,
-                "checkpoint": {"type": "train.run.hooks.ResumeHook", "interval": interval},
+                "checkpoint": {"type": "train.run.hooks.ResumeHook", "minutes": minutes},
             },
             "custom_hooks": [
                 *config.get("custom_hooks", []),
@@ -235,6 +235,25 @@ class Training:
         paths.publish_dir(made, self.report)
         with paths.write_atomic(self.curve) as temporary:
             temporary.write_text(_table(runner.message_hub.runtime_info["history"]))
+
+
+# Each is one graph; the losses are many small ones.
+COMPILED = ("visual", "skeleton", "updater", "temporal")
+
+
+def compiles(runtime: RuntimeParams) -> bool:
+    """Return whether parts of a model are to be compiled here."""
+    if runtime.compile == "auto":
+        return torch.cuda.is_available() and not runtime.deterministic
+    return runtime.compile
+
+
+def compile_parts(model: nn.Module) -> None:
+    """Compile the parts of a model in which the time goes, when they first run."""
+    for name in COMPILED:
+        part = getattr(model, name, None)
+        if isinstance(part, nn.Module):
+            part.compile()
 
 
 def _name(config: Config) -> str:

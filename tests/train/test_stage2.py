@@ -10,8 +10,8 @@ from tests.stages import make
 from tests.train.tiny import rows, write_project
 from train import stage1, stage2
 from train.data.clips import ClipDataset
+from train.memories.prototypes import prototypes
 from train.parts.precision import unit
-from train.parts.prototypes import prototypes
 from train.registry import DATASETS, MODELS
 from train.run.hooks import TowersHook
 from train.run.setup import build_dataset

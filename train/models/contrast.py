@@ -135,7 +135,8 @@ class Stage1Model(ReidModel):
             "temperature": 1 / self.contrast.scale().detach(),
         }
         if self.prompt is not None:
-            losses["prompt"] = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            losses["prompt"] = torch.where(keep.any(), prompt, 0.0)
         return losses
 
     def _identity(self, features: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
@@ -146,7 +147,11 @@ class Stage1Model(ReidModel):
 
 @torch.no_grad()
 @in_float32
-def _match_accuracy(visual: Tensor, skeleton: Tensor, labels: Tensor, keep: Tensor) -> Tensor:
+def _match_accuracy(
+    visual: Tensor, skeleton: Tensor, labels: Tensor, keep: Tensor | None = None
+) -> Tensor:
     """Return how often the picture nearest to a skeleton shows the same person."""
-    cosine = (unit(skeleton) @ unit(visual).T).masked_fill(~keep, -torch.inf)
+    cosine = unit(skeleton) @ unit(visual).T
+    if keep is not None:
+        cosine = cosine.masked_fill(~keep, -torch.inf)
     return mean_of((labels[cosine.argmax(1)] == labels).float(), keep)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,7 +20,6 @@ from train.registry import MODELS
 class SkeletonModel(ReidModel):
     """Re-identification by the skeleton alone: identity and triplet losses on one tower.
 
-    >>> import torch
     >>> from train.models.skeleton import SkeletonModel
     >>> graph = "train.encoders.skeleton.SkeletonGraphTransformer"
     >>> skeleton = dict(type=graph, dim=32, layers=1, heads=4, out_dim=16)
@@ -87,5 +87,6 @@ class SkeletonModel(ReidModel):
             "accuracy": mean_of((logits.argmax(1) == known).float(), keep),
         }
         if self.prompt is not None:
-            losses["prompt"] = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            prompt = prompt_loss(self.prompt, self.skeleton, tokens, inputs, labels)
+            losses["prompt"] = torch.where(keep.any(), prompt, 0.0)
         return losses

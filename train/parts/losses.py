@@ -114,16 +114,26 @@ class BatchHardTripletLoss(nn.Module):
             labels: `(B,)`.
             keep: `(B,)`, True for clips that count; all do when it is left out.
         """
-        is_same = labels[:, None] == labels
-        known = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
-        pairs = known & known[:, None]
-        is_positive = (is_same & pairs).fill_diagonal_(False)
-        is_negative = ~is_same & pairs
-        distance = torch.cdist(features, features)
-        furthest = distance.masked_fill(~is_positive, 0.0).max(1).values
-        nearest = distance.masked_fill(~is_negative, torch.inf).min(1).values
-        violation = (self.margin + furthest - nearest).relu()
-        return mean_of(violation, is_positive.any(1) & is_negative.any(1))
+        furthest, nearest, counts = hardest(features, labels, keep)
+        return mean_of((self.margin + furthest - nearest).relu(), counts)
+
+
+def hardest(
+    features: Tensor, labels: Tensor, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the distances of the furthest positive and the nearest negative of each clip, `(B,)`.
+
+    And whether it has both; arguments are those of `BatchHardTripletLoss`.
+    """
+    is_same = labels[:, None] == labels
+    known = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
+    pairs = known & known[:, None]
+    is_positive = (is_same & pairs).fill_diagonal_(False)
+    is_negative = ~is_same & pairs
+    distance = torch.cdist(features, features)
+    furthest = distance.masked_fill(~is_positive, 0.0).max(1).values
+    nearest = distance.masked_fill(~is_negative, torch.inf).min(1).values
+    return furthest, nearest, is_positive.any(1) & is_negative.any(1)
 
 
 @MODELS.register_module()

@@ -101,6 +101,14 @@ def test_too_few_identities_are_an_error_that_names_the_knob():
         PKSampler(Labels([2, 2, 2]), 8, 2, seed=0)
 
 
-def test_identities_that_do_not_divide_over_the_processes_are_an_error():
-    with pytest.raises(PipelineError, match="3 identities per batch do not divide over 2"):
-        PKSampler(Labels([2] * 6), 3, 2, seed=0, rank=0, world=2)
+def test_clips_that_do_not_divide_over_the_processes_are_an_error():
+    with pytest.raises(PipelineError, match="3 identities with 3 clips each do not divide over 2"):
+        PKSampler(Labels([3] * 6), 3, 3, seed=0, rank=0, world=2)
+
+
+def test_processes_may_share_an_identity():
+    whole = list(PKSampler(Labels([2] * 6), 3, 2, seed=0))
+    shares = [list(PKSampler(Labels([2] * 6), 3, 2, seed=0, rank=rank, world=2)) for rank in (0, 1)]
+    batches = [whole[i : i + 6] for i in range(0, len(whole), 6)]
+    halves = [[share[i : i + 3] for i in range(0, len(share), 3)] for share in shares]
+    assert [a + b for a, b in zip(*halves, strict=True)] == batches

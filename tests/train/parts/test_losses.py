@@ -12,6 +12,7 @@ from train.parts.losses import (
     SupConLoss,
     VisibleTripletLoss,
     WeightedTripletLoss,
+    hardest,
     supcon,
 )
 from train.parts.transg import SkeletonPromptLoss
@@ -31,11 +32,9 @@ def test_triplets_and_their_loss_are_those_of_the_reference(golden, agree):
     inputs, _, outputs = golden("batch_hard_triplet_margin03")
     features, loss = inputs["features"], BatchHardTripletLoss(margin=0.3)
     agree(loss(features, inputs["labels"]), outputs["loss"])
-    anchor, positive, negative = loss.miner(features, inputs["labels"])
-    order = anchor.argsort()
-    distance = torch.cdist(features, features)
-    agree(distance[anchor, positive][order], outputs["hardest_positive"])
-    agree(distance[anchor, negative][order], outputs["hardest_negative"])
+    furthest, nearest, counts = hardest(features, inputs["labels"])
+    agree(furthest[counts], outputs["hardest_positive"])
+    agree(nearest[counts], outputs["hardest_negative"])
 
 
 @pytest.mark.golden
@@ -177,3 +176,36 @@ def test_a_centre_is_drawn_to_its_own_people():
     expected = loss.centres[0] - features.mean(0)
     torch.testing.assert_close(loss.centres.grad[0], expected)
     assert loss.centres.grad[1].eq(0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_triplets_are_those_of_the_library(seed):
+    from pytorch_metric_learning import distances, losses, miners, reducers
+
+    torch.manual_seed(seed)
+    distance = distances.LpDistance(normalize_embeddings=False)
+    miner = miners.BatchHardMiner(distance=distance)
+    theirs = losses.TripletMarginLoss(0.3, distance=distance, reducer=reducers.MeanReducer())
+    features = torch.randn(24, 40, requires_grad=True)
+    # One person has a single clip: it is nobody's anchor, but a negative of all.
+    labels = torch.tensor([*range(6)] * 3 + [0, 1, 2, 3, 4, 9])
+    expected = theirs(features, labels, miner(features, labels))
+    ours = BatchHardTripletLoss(0.3)(features, labels)
+    torch.testing.assert_close(ours, expected)
+    gradients = [torch.autograd.grad(loss, features)[0] for loss in (ours, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_triplets_of_clips_that_do_not_count_are_left_out():
+    features, labels = torch.randn(9, 5), torch.arange(9) // 3
+    keep = torch.tensor([True, True, False] * 3)
+    loss = BatchHardTripletLoss()
+    torch.testing.assert_close(loss(features, labels, keep), loss(features[keep], labels[keep]))
+
+
+def test_a_batch_of_one_person_has_no_triplets():
+    features = torch.randn(4, 5, requires_grad=True)
+    loss = BatchHardTripletLoss()(features, torch.zeros(4, dtype=torch.long))
+    loss.backward()
+    assert loss == 0
+    assert (features.grad == 0).all()

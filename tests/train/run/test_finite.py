@@ -160,7 +160,7 @@ def test_a_run_that_breaks_publishes_nothing_and_leaves_finite_checkpoints(
     assert not (after_stage1 / "work/try/trial/reports").exists()
     kept = {file.name: torch.load(file, weights_only=True) for file in after_stage1.rglob("*.pth")}
     assert "epoch_2.pth" in kept
-    assert not kept.keys() - {"epoch_2.pth", "best.pth"}
+    assert not kept.keys() - {"epoch_2.pth", "best_1.pth", "best_2.pth"}
     for state in kept.values():
         for value in state.get("state_dict", state).values():
             assert value.isfinite().all()

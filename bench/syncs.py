@@ -1,0 +1,47 @@
+"""Count where a host would wait for its GPU, without one."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# What asks the device for a value, or for how many there are.
+_ASKING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "bincount")
+
+
+class Syncs(TorchDispatchMode):
+    """Count the operations inside that make a host wait for a GPU, on whatever device they run.
+
+    Attributes:
+        found: How often each was met, by name.
+
+    >>> with Syncs() as syncs:
+    ...     _ = torch.ones(3)[torch.tensor([True, False, True])].sum().item()
+    >>> dict(syncs.found)
+    {'index': 1, '_local_scalar_dense': 1}
+    """
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation, and note it if it asks for a value."""
+        name = func.overloadpacket.__name__
+        if name in _ASKING or (name in ("index", "index_put_") and _by_mask(args[1])):
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _by_mask(indices: Sequence[torch.Tensor | None]) -> bool:
+    """Return whether a mask chooses the rows: how many it chooses must be asked for."""
+    return any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in indices)

@@ -13,13 +13,7 @@ FLOORS = ("pipeline", "extract", "shards", "train", "evaluate")
 ROOM = 16
 FUNCTION, MODULE = 40, 300
 # What is longer: both lists may only shrink.
-LONG_FUNCTIONS = {
-    "evaluate/search/__main__.py: main",
-    "train/models/csip.py: __init__",
-    "train/run/training.py: _runner_config",
-    "train/stage1.py: stage1",
-    "train/stage2.py: stage2",
-}
+LONG_FUNCTIONS: set[str] = set()
 LONG_MODULES = {
     "tests/evaluate/report/test_report.py",
     "tests/evaluate/score/test_score.py",
@@ -28,8 +22,6 @@ LONG_MODULES = {
     "tests/extract/walkers/test_walkers.py",
     "tests/train/data/test_clips.py",
     "tests/train/models/test_csip.py",
-    "train/data/clips.py",
-    "train/data/transforms.py",
 }
 
 

@@ -28,7 +28,7 @@ def stage1(stage: Stage) -> "Training":
         fit_sampler,
         report_dir,
         shard_files,
-        shards_of,
+        take_data,
         take_needs,
         take_start,
         use_joints,
@@ -39,12 +39,8 @@ def stage1(stage: Stage) -> "Training":
     choose_device(runtime.device, stage.params.stage1.precision, runtime.deterministic)
     config = compose("stage1", stage.params, stage.line.encoder)
     alone = config.pop("skeleton_run")
-    config["train_dataloader"]["dataset"] |= {
-        "root": str(shards_of(stage)),
-        "limit": stage.limit,
-        # Whom stage 2 holds out must be a stranger to it in all respects.
-        "held_out": stage.params.stage2.held_out,
-    }
+    # Whom stage 2 holds out must be a stranger to it in all respects.
+    take_data(stage, config)
     take_needs(config)
     shards = shard_files(stage)
     use_joints(config)
@@ -54,39 +50,45 @@ def stage1(stage: Stage) -> "Training":
     if before:
         hook = {"type": "train.run.hooks.TowersHook", "path": str(before.output)}
         config["custom_hooks"] = [*config.get("custom_hooks", []), hook]
-    weights = config["model"]["visual"].get("weights")
-    if not stage.params.stage1.train_visual:
-        _check_pretrained(stage, weights)
-        config["model"]["freeze_visual"] = True
-        # Features are kept of the frames as they are, so nothing may change them.
-        config["train_dataloader"]["dataset"]["transforms"] = []
-    elif not weights:
-        config["model"]["classes"] = identities
+    _set_visual(stage, config, identities)
     return Training(
         stage,
         config,
         inputs,
         stage.out(paths.stage1_file(stage.key)),
         report_dir(stage),
-        about={
-            "stage": "stage1",
-            "encoder": stage.line.encoder,
-            "skeleton": config["model"]["skeleton"],
-            "held_out": stage.params.stage2.held_out,
-        },
+        about=_about(stage, config),
         then="stage2",
         before=before,
         faster=None if stage.params.stage1.train_visual else _faster(stage, config, inputs),
     )
 
 
-def _check_pretrained(stage: Stage, weights: str | None) -> None:
+def _about(stage: Stage, config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "stage": "stage1",
+        "encoder": stage.line.encoder,
+        "skeleton": config["model"]["skeleton"],
+        "held_out": stage.params.stage2.held_out,
+    }
+
+
+def _set_visual(stage: Stage, config: dict[str, Any], identities: int) -> None:
+    """Freeze the visual encoder, or let one that knows nothing learn who is who too."""
+    weights = config["model"]["visual"].get("weights")
+    if stage.params.stage1.train_visual:
+        if not weights:
+            config["model"]["classes"] = identities
+        return
     if not weights:
         raise PipelineError(
             f"{stage.line.recipe}: stage1.train_visual is false, but {stage.key} starts from "
             f"{stage.line.start}, which holds no weights. Set it to true, or change start in "
             "params.yaml"
         )
+    config["model"]["freeze_visual"] = True
+    # Features are kept of the frames as they are, so nothing may change them.
+    config["train_dataloader"]["dataset"]["transforms"] = []
 
 
 def _alone(

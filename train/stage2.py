@@ -12,6 +12,8 @@ from pipeline.stage import Stage, run_stage
 if TYPE_CHECKING:
     from train.run.training import Training
 
+AVERAGE = {"type": "train.run.averaging.AverageHook"}
+
 
 def stage2(stage: Stage) -> "Training":
     """Train the system that a line of `runs` names (stage 2).
@@ -27,32 +29,28 @@ def stage2(stage: Stage) -> "Training":
         fit_sampler,
         report_dir,
         shard_files,
-        shards_of,
+        take_data,
         take_needs,
         take_start,
         use_joints,
     )
     from train.run.training import Training
 
-    runtime = stage.params.runtime
-    choose_device(runtime.device, stage.params.stage2.precision, runtime.deterministic)
-    knobs, encoder = stage.params.stage2, stage.params.encoder_of(stage.key)
-    config = compose("stage2", stage.params, encoder, stage.line.model)
-    data = config["train_dataloader"]["dataset"]
-    data |= {"root": str(shards_of(stage)), "held_out": knobs.held_out, "limit": stage.limit}
+    knobs, runtime = stage.params.stage2, stage.params.runtime
+    choose_device(runtime.device, knobs.precision, runtime.deterministic)
+    config = compose("stage2", stage.params, stage.params.encoder_of(stage.key), stage.line.model)
+    take_data(stage, config)
     needs_at_test = take_needs(config)
     inputs = (*shard_files(stage), *take_start(stage, config))
     use_joints(config)
     _check_guide(stage, config)
     config["model"]["classes"] = fit_sampler(stage, config)
     if knobs.ema:
-        hook = {"type": "train.run.averaging.AverageHook", "decay": knobs.ema}
-        config["custom_hooks"].append(hook)
+        config["custom_hooks"].append(AVERAGE | {"decay": knobs.ema})
     if knobs.held_out:
-        config |= _validation(stage, data, needs_at_test)
+        config |= _validation(stage, config["train_dataloader"]["dataset"], needs_at_test)
         config["custom_hooks"].append({"type": "train.run.hooks.HeldOutHook"})
-        # The hook validates, the loop need not.
-        config["train_cfg"]["val_begin"] = knobs.epochs + 1
+        config["train_cfg"]["val_begin"] = knobs.epochs + 1  # the hook validates
     return Training(
         stage,
         config,

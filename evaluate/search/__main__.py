@@ -9,14 +9,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline import cli, console, paths
+from pipeline import cli, paths
 from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR
 from pipeline.paths import file_name
 from pipeline.stage import start
-
-# Another process may be adding to the same gallery: that takes it a second.
-PATIENCE_S = 60
 
 
 def main(
@@ -54,33 +51,12 @@ def main(
     stage = start("search", run, overrides, trial=trial)
     if add and not gallery:
         raise PipelineError("--add needs a file to add to. Give --gallery FILE.parquet")
-    from dataclasses import replace
-
-    from evaluate.ranked import Album
-    from evaluate.search.gallery import Entry, Gallery
-    from evaluate.search.run import comparison_of, entry_of, model_of, show, strangers_of
-    from pipeline.lock import locked
+    from evaluate.search.gallery import Entry
+    from evaluate.search.run import entry_of, search
 
     entry = entry_of(stage, query, boxes, Entry(name, pid, camid))
     picture = out or paths.WORK / "search" / f"{file_name(entry.name)}.png"
-    noted = strangers_of(stage)
-    if gallery is None:
-        show(Gallery.of_run(stage), entry, top, picture, noted)
-        return
-    # In another gallery it is known by the name it is given here.
-    entry = replace(entry, own="")
-    known_by = (model_of(stage), Album.of_stage(stage), lambda: comparison_of(stage))
-    if not add:
-        show(Gallery.read(gallery, *known_by), entry, top, picture, noted)
-        return
-    # Beside the gallery itself: two projects may share it, or links to it.
-    gallery = gallery.resolve()
-    with locked(gallery, gallery.with_name(f".{gallery.name}.lock"), PATIENCE_S):
-        known = Gallery.read(gallery, *known_by)
-        grown = known.add(entry)
-        show(known, entry, top, picture, noted)
-        grown.write(gallery)
-    console.say(f"added    {entry.name} to {gallery}, {len(grown)} tracklets")
+    search(stage, entry, top, picture, gallery, add)
 
 
 if __name__ == "__main__":

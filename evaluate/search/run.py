@@ -7,7 +7,11 @@ from typing import Any
 from evaluate.search.gallery import Entry, Gallery
 from pipeline import console, paths
 from pipeline.errors import PipelineError
+from pipeline.lock import locked
 from pipeline.stage import Stage
+
+# Another process may be adding to the same gallery: that takes it a second.
+PATIENCE_S = 60
 
 
 def model_of(stage: Stage) -> str:
@@ -111,3 +115,29 @@ def show(
     with paths.write_atomic(picture) as temporary:
         temporary.write_bytes(png(search_picture(frames)))
     console.say(f"written  {picture}")
+
+
+def search(
+    stage: Stage, entry: Entry, top: int, picture: Path, gallery: Path | None, add: bool
+) -> None:
+    """Show what is nearest in the test tracklets, or in a gallery of one's own, which may grow."""
+    from evaluate.ranked import Album
+
+    noted = strangers_of(stage)
+    if gallery is None:
+        show(Gallery.of_run(stage), entry, top, picture, noted)
+        return
+    # In another gallery it is known by the name it is given here.
+    entry = replace(entry, own="")
+    known_by = (model_of(stage), Album.of_stage(stage), lambda: comparison_of(stage))
+    if not add:
+        show(Gallery.read(gallery, *known_by), entry, top, picture, noted)
+        return
+    # Beside the gallery itself: two projects may share it, or links to it.
+    gallery = gallery.resolve()
+    with locked(gallery, gallery.with_name(f".{gallery.name}.lock"), PATIENCE_S):
+        known = Gallery.read(gallery, *known_by)
+        grown = known.add(entry)
+        show(known, entry, top, picture, noted)
+        grown.write(gallery)
+    console.say(f"added    {entry.name} to {gallery}, {len(grown)} tracklets")

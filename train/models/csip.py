@@ -99,25 +99,29 @@ class CsipModel(ReidModel):
         self.classes, self.label_smoothing = classes, label_smoothing
         self.student_share, self.gradient_scale = student_share, gradient_scale
         self.skeleton_weight = skeleton_weight
-        self.skeleton_neck = None
-        if self.skeleton is not None:
-            self.skeleton.requires_grad_(False)
-            # Learns where the features lie, and has no parameters.
-            self.skeleton_neck = nn.BatchNorm1d(self.skeleton.out_dim, affine=False)
+        self._freeze_skeleton()
         width, dim = self.visual.width, self.visual.out_dim
         heads = {"visual": width, "projected": dim}
-        if use_temporal:
-            heads |= {"temporal": width, "frame": width}
+        heads |= {"temporal": width, "frame": width} if use_temporal else {}
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in heads.items()})
         self.triplet = BatchHardTripletLoss(margin)
         self.fusion = self.updater = self.temporal = None
-        self._has_prototypes = False
         if use_prototypes:
             self._build_prototypes(use_skeleton, fusion or {}, updater or {}, temperature)
         if use_temporal:
             skeleton_dim = self.skeleton.out_dim if use_skeleton else None
             sizes = {"dim": width, "skeleton_dim": skeleton_dim}
             self.temporal = SkeletonGuidedTemporalModule(**sizes | (temporal or {}))
+
+    # Whether there are prototypes, as far as was asked: an answer makes the host wait.
+    _has_prototypes = False
+
+    def _freeze_skeleton(self) -> None:
+        self.skeleton_neck = None
+        if self.skeleton is not None:
+            self.skeleton.requires_grad_(False)
+            # Learns where the features lie, and has no parameters.
+            self.skeleton_neck = nn.BatchNorm1d(self.skeleton.out_dim, affine=False)
 
     def _build_prototypes(
         self,
@@ -270,7 +274,6 @@ class CsipModel(ReidModel):
     def _prototype_logits(
         self, feature: Tensor, projected: Tensor, skeleton: Tensor | None, inputs: Inputs
     ) -> Tensor:
-        # Asked once: an answer makes the host wait for the device.
         self._has_prototypes = self._has_prototypes or bool(self.visual_prototypes.any())
         if not self._has_prototypes:
             raise PipelineError(

@@ -39,6 +39,15 @@ def shard_files(stage: Stage) -> tuple[Path, ...]:
     return tuple(files)
 
 
+def take_data(stage: Stage, config: Config) -> None:
+    """Let the data set read the stage's shards, without those who are held out."""
+    config["train_dataloader"]["dataset"] |= {
+        "root": str(shards_of(stage)),
+        "limit": stage.limit,
+        "held_out": stage.params.stage2.held_out,
+    }
+
+
 def use_joints(config: Config) -> None:
     """Take the graph of the skeleton encoder, and who mirrors whom, from the shards."""
     from shards.read import Shards

@@ -180,7 +180,6 @@ class Training:
         checkpoint = latest_checkpoint(self.work)
         if checkpoint:
             console.say(f"continuing after {checkpoint.stem.replace('_', ' ')}")
-        minutes = self.stage.params.runtime.checkpoint_minutes
         return config | {
             "work_dir": str(self.work),
             # MMEngine keeps its objects by name in the process: two runs must not share one.
@@ -189,6 +188,17 @@ class Training:
             "log_level": "WARNING",
             "load_from": str(checkpoint) if checkpoint else None,
             "resume": checkpoint is not None,
+            **self._hooks(config),
+            "visualizer": {
+                "type": "Visualizer",
+                "vis_backends": self._curves(),
+            },
+            **runner_settings(),
+        }
+
+    def _hooks(self, config: Config) -> Config:
+        minutes = self.stage.params.runtime.checkpoint_minutes
+        return {
             # Those that are switched off keep histories that nothing here reads.
             "default_hooks": {
                 "runtime_info": None,
@@ -202,11 +212,6 @@ class Training:
                 {"type": "train.run.finite.FiniteHook", "section": self.stage.name},
                 {"type": "train.run.hooks.EpochLogHook"},
             ],
-            "visualizer": {
-                "type": "Visualizer",
-                "vis_backends": self._curves(),
-            },
-            **runner_settings(),
         }
 
     def _curves(self) -> list[Config]:

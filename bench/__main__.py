@@ -25,19 +25,7 @@ OTHERS = (
     "scale",
     "shifts",
     "skeletons",
-OTHERS = (
-    "__init__",
-    "__main__",
-    "cells",
-    "measure",
-    "results",
-    "scale",
-    "shifts",
-    "skeletons",
     "strangers",
-    "syncs",
-    "train",
-)
     "syncs",
     "train",
 )

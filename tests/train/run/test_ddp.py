@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from train.encoders.image import CnnEncoder
 from train.weights.checkpoint import load, save
 
 ARCH = {"name": "resnet10t", "channels": [16, 32, 64, 128], "stem_width": 8}
+PEOPLE = {"train": [1, 2, 5, 8], "query": [3, 4, 6], "gallery": [3, 4, 6]}
 # Frozen, since the batch norms of a CPU cannot exchange statistics between processes.
 FROZEN = {
     "stage1": {"train_visual": False, "epochs": 3, "skeleton": {"dropout": 0.0}},
@@ -27,7 +29,7 @@ def train(folder: Path, stage: str, processes: int) -> str:
             sys.executable,
             "-m",
             *(launcher if processes > 1 else []),
-            f"train.{stage}",
+            stage if "." in stage else f"train.{stage}",
             "-r",
             "tiny",
         ],
@@ -50,7 +52,7 @@ def together(tmp_path_factory) -> Path:
     for processes in (1, 2):
         project = folder / str(processes)
         project.mkdir()
-        write_project(project, rows({"train": [1, 2, 5, 8]}), **FROZEN)
+        write_project(project, rows(PEOPLE), **FROZEN)
         save(project / "pretrained.safetensors", encoder.cnn, {})
         (project / "printed").write_text(train(project, "stage1", processes))
     return folder
@@ -82,3 +84,17 @@ def test_stage_2_runs_in_two_processes(together):
     state, metadata = load(together / "2/models/tiny/stage2.safetensors")
     assert metadata["about"]["classes"] == 4
     assert all(torch.isfinite(value).all() for value in state.values())
+
+
+@pytest.mark.slow
+def test_two_processes_describe_people_as_one_does(together):
+    folder, file = together / "2", "data/features/tiny.parquet"
+    if not (folder / "models/tiny/stage2.safetensors").exists():
+        train(folder, "stage2", processes=2)
+    tables = []
+    for processes in (1, 2):
+        train(folder, "evaluate.embed", processes)
+        tables.append(pq.read_table(folder / file))
+        (folder / file).unlink()
+    assert tables[0].equals(tables[1])
+    assert not list(folder.glob("work/embed/tiny/*"))

@@ -13,8 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.measure import machine, rewrite
-from bench.syncs import Syncs
+from bench.syncs import Syncs, saved_bytes, without_values
 from pipeline import console
 from pipeline.cli import run
 from train.registry import MODELS
@@ -68,19 +66,6 @@ def batch_of(stage: str, clips: int) -> tuple[dict[str, Tensor], Tensor]:
     return inputs, torch.arange(clips) // 2
 
 
-def without_values(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """Return a model whose tensors have shapes and no values: whoever asks for one fails."""
-    for module in model.modules():
-        for name, one in module._parameters.items():
-            if one is not None:
-                fake = mode.from_tensor(one.data)
-                module._parameters[name] = nn.Parameter(fake, requires_grad=one.requires_grad)
-        for name, one in module._buffers.items():
-            if one is not None:
-                module._buffers[name] = mode.from_tensor(one)
-    return model
-
-
 def loss_of(model: nn.Module, batch: tuple[dict[str, Tensor], Tensor]) -> Tensor:
     """Return the sum of the terms of the loss."""
     terms = model(*batch, mode="loss")
@@ -91,25 +76,6 @@ def adam(model: nn.Module) -> torch.optim.Adam:
     """Return the optimizer as it is on a GPU: one kernel for all weights."""
     trained = [one for one in model.parameters() if one.requires_grad]
     return torch.optim.Adam(trained, lr=1e-6, fused=True)
-
-
-@contextmanager
-def saved_bytes(own: set[int]) -> Iterator[Callable[[], int]]:
-    """Count the bytes that the forward pass inside keeps for backward, each storage once.
-
-    Args:
-        own: Storages that are there anyway: the weights.
-    """
-    kept: dict[int, tuple[Tensor, int]] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = (tensor, storage.nbytes())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield lambda: sum(size for _, size in kept.values())
 
 
 def counted(stage: str) -> dict[str, float]:

@@ -32,9 +32,7 @@ class Embedder:
         from train.run.processes import choose_device
         from train.trained import Trained
 
-        choose_device(
-            stage.params.runtime.device, deterministic=stage.params.runtime.deterministic
-        )
+        choose_device(stage.params.runtime.device, deterministic=stage.params.runtime.deterministic)
         trained = Trained.of(stage)
         extracted = {"xyz", "kps", "silhouettes"} & set(trained.about["clips"]["needs"])
         if trained.descriptor != "visual" or extracted:

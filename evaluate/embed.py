@@ -63,9 +63,7 @@ class Embedding:
         from train.run.processes import choose_device
         from train.trained import Trained
 
-        choose_device(
-            stage.params.runtime.device, deterministic=stage.params.runtime.deterministic
-        )
+        choose_device(stage.params.runtime.device, deterministic=stage.params.runtime.deterministic)
         self.stage, self.knobs = stage, stage.params.embed
         self.trained = Trained.of(stage)
         root = stage.read(paths.shards_dir(stage.dataset))

@@ -19,9 +19,7 @@ PATIENCE = timedelta(minutes=30)
 WORKSPACE = ":4096:8"
 
 
-def choose_device(
-    wanted: str, precision: str = "float32", deterministic: bool = False
-) -> None:
+def choose_device(wanted: str, precision: str = "float32", deterministic: bool = False) -> None:
     """Hide the GPUs that were not asked for, and join the processes that torchrun started.
 
     Args:

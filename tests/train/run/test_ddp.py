@@ -82,7 +82,7 @@ def test_one_of_the_processes_prints_and_writes_the_curves(together):
 def test_stage_2_runs_in_two_processes(together):
     train(together / "2", "stage2", processes=2)
     state, metadata = load(together / "2/models/tiny/stage2.safetensors")
-    assert metadata["about"]["classes"] == 4
+    assert metadata["about"]["model"]["classes"] == 4
     assert all(torch.isfinite(value).all() for value in state.values())
 
 

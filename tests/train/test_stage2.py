@@ -217,6 +217,8 @@ def test_curves_for_tensorboard_need_tensorboard(after_stage1, monkeypatch):
         train("runtime.tensorboard=true")
 
 
+# Tracing looks at gradients that are none, and PyTorch warns of itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_a_compiled_model_learns_the_same(after_stage1, monkeypatch):
     plain = torch.compile
     monkeypatch.setattr("torch.compile", lambda step, **_: plain(step, backend="eager"))

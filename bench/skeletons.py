@@ -81,9 +81,10 @@ def retrieve(xyz: np.ndarray, shards: "Shards") -> tuple[float, float]:
     return 100 * scores["mAP"], 100 * scores["rank1"]
 
 
-def lifted(xy_px: np.ndarray, shards: "Shards", model: str) -> np.ndarray:
+def lifted(xy_px: np.ndarray, shards: "Shards", model: str, keep_2d: bool) -> np.ndarray:
     """Lift 2D joints `(F, 17, 2)`, all certain, as the stage pose3d would."""
     from extract.engine.spec import load
+    from extract.pose3d.keep import keep_seen
     from extract.pose3d.lifter import Lifter
     from extract.pose3d.normalise import normalise
 
@@ -99,7 +100,10 @@ def lifted(xy_px: np.ndarray, shards: "Shards", model: str) -> np.ndarray:
         normalise(xy_px[part], np.ones(xy_px[part].shape[:2]), place.root_px, place.height_px)
         for part in parts
     ]
-    return np.concatenate(lift(poses))
+    found = lift(poses)
+    if keep_2d:
+        found = [keep_seen(xyz, *pose) for xyz, pose in zip(found, poses, strict=True)]
+    return np.concatenate(found)
 
 
 def main(dataset: Dataset = DEFAULT) -> None:
@@ -115,13 +119,17 @@ def main(dataset: Dataset = DEFAULT) -> None:
     file = truth_file(shards)
     if file is None:
         raise PipelineError(f"{dataset} has no ground truth. Only rendered people have one")
-    truth, model = Truth(shards, file), load().datasets[dataset].pose3d
+    truth, params = Truth(shards, file), load()
+    model, keep_2d = params.datasets[dataset].pose3d, dataset in params.pose3d.keep_2d
     rng = np.random.default_rng(0)
     kinds = {
         "true joints": truth.xyz,
         "true joints, each moved at random by 40 mm": truth.xyz
         + rng.normal(0, 0.04 / np.sqrt(3), truth.xyz.shape),
-        "lifted from the true 2D joints": lifted(truth.xy_px, shards, model),
+        "lifted from the true 2D joints, none of them kept": lifted(
+            truth.xy_px, shards, model, keep_2d=False
+        ),
+        "lifted from the true 2D joints": lifted(truth.xy_px, shards, model, keep_2d),
         "lifted from the 2D joints found in the frames": np.asarray(shards.xyz),
         "pure noise": rng.normal(size=truth.xyz.shape),
     }

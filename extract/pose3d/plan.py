@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from extract.engine.job import Job
     from extract.engine.spec import Spec
     from extract.pose3d.work import Rows
+    from pipeline.params.knobs import Pose3dParams
 
 CHUNK_FRAMES = 4096
 
@@ -35,10 +36,13 @@ def plan(stage: Stage) -> "Job":
     files = _files(stage)
     chunks = _chunks(files, stage.limit, stage.rebuild("pose2d"))
     checksum = sha256(weights.checkpoint("lifter"))
+    # Another dataset in the list is none of this one's business.
+    keep = [name for name in params.pose3d.keep_2d if name == stage.dataset]
+    knobs = params.pose3d.model_copy(update={"keep_2d": keep})
     made_of = fingerprint(
         code=digest(stage.name, stage.key, params),
         schema=schema.VERSION,
-        knobs=params.fingerprint("pose3d"),
+        knobs=knobs.model_dump(mode="json"),
         weights=checksum,
         config=sha256(weights.config("lifter")),
         input=place.model_dump(mode="json"),
@@ -55,15 +59,17 @@ def plan(stage: Stage) -> "Job":
             checkpoint=weights.checkpoint("lifter").absolute(),
             place=place,
             device=params.runtime.device,
-            knobs=params.pose3d,
+            knobs=knobs,
         ),
-        metadata=lambda: _metadata(stage, weights, checksum),
+        metadata=lambda: _metadata(stage, weights, checksum, knobs),
         max_bad=None,
         then="shards",
     )
 
 
-def _metadata(stage: Stage, weights: "Spec", checksum: str) -> dict[str, object]:
+def _metadata(
+    stage: Stage, weights: "Spec", checksum: str, knobs: "Pose3dParams"
+) -> dict[str, object]:
     """Return what the tables say about themselves."""
     return {
         "dataset": stage.dataset,
@@ -73,7 +79,7 @@ def _metadata(stage: Stage, weights: "Spec", checksum: str) -> dict[str, object]
         "lifter": weights.name,
         "lifter_sha256": checksum,
         "licence": weights.licence,
-        "knobs": stage.params.pose3d.model_dump_json(),
+        "knobs": knobs.model_dump_json(),
         **weights.accuracy(),
         **versions("torch", "mmpose", "pyarrow"),
     }

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from extract import tables
 from extract.pose3d import gaps
+from extract.pose3d.keep import keep_seen
 from extract.pose3d.normalise import normalise
 from pipeline import schema
 from pipeline.files.tables import TableFile
@@ -48,7 +49,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Pose3dWork:
-    """All a worker needs to know; it loads the model itself."""
+    """All a worker needs to know; it loads the model itself.
+
+    Attributes:
+        config: The lifter's config.
+        checkpoint: Its weights.
+        place: Where in the image it wants a person to stand.
+        device: Where to run.
+        knobs: Of the stage; `keep_2d` is empty unless it names the dataset at work.
+    """
 
     config: Path
     checkpoint: Path
@@ -85,8 +94,9 @@ class Pose3dWork:
                 runs.append((a + first, a + end))
                 inputs.append(tuple(part[first:end] for part in placed))
         if inputs:
-            for (a, b), lifted in zip(runs, lifter(inputs), strict=True):
-                xyz[a:b] = gaps.smooth(lifted, self.knobs.smooth)
+            for (a, b), lifted, seen in zip(runs, lifter(inputs), inputs, strict=True):
+                pose = keep_seen(lifted, *seen) if self.knobs.keep_2d else lifted
+                xyz[a:b] = gaps.smooth(pose, self.knobs.smooth)
         columns = {
             "xyz": tables.fixed_lists(xyz, ~used),
             "interpolated": pa.array(interpolated),

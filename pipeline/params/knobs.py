@@ -126,6 +126,9 @@ class Pose3dParams(Section):
     flip_test: bool = Field(description="average with the mirrored pose")
     max_gap: int = Field(ge=0, description="longest gap of bad frames to interpolate over")
     smooth: Literal["none", "one_euro", "savgol"] = Field(description="filter along time")
+    keep_2d: list[str] = Field(
+        description="datasets whose joints keep the x and y that were seen, as scores allow"
+    )
 
 
 class SilhouettesParams(Section):

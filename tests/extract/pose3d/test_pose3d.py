@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from extract.engine.spec import load
+from extract.pose3d.keep import keep_seen
 from extract.pose3d.lifter import Lifter
 from extract.pose3d.normalise import normalise
 from pipeline.errors import PipelineError
@@ -32,6 +33,37 @@ def test_each_tracklet_is_lifted_as_a_whole_and_by_itself(project, tiny_weights)
     keys = ("tracklet", "pid", "camid", "split", "frame", "frame_number", "status")
     for row2d, row3d in zip(rows2d, rows3d, strict=True):
         assert [row2d[key] for key in keys] == [row3d[key] for key in keys]
+
+
+def test_what_was_seen_is_kept_where_the_dataset_is_named(project, tiny_weights):
+    project.add(30)
+    project.add(7)
+    project.set(project.knobs)
+    run()
+    lifted = [np.array(row["xyz"]).reshape(17, 3) for row in project.table("pose3d")]
+    project.knobs["pose3d"]["keep_2d"] = ["other", "fake"]
+    project.set(project.knobs)
+    make("pose3d", "fake")
+    kept = np.array([row["xyz"] for row in project.table("pose3d")]).reshape(-1, 17, 3)
+    rows, place = project.table("pose2d"), load("tiny").lifter.input
+    for a, b in ((0, 30), (30, 37)):
+        xy = np.array([row["xy_px"] for row in rows[a:b]]).reshape(-1, 17, 2)
+        score = np.array([row["score"] for row in rows[a:b]])
+        seen = normalise(xy, score, place.root_px, place.height_px)
+        expected = keep_seen(np.stack(lifted[a:b]), *seen)
+        np.testing.assert_allclose(kept[a:b], expected, atol=1e-5)
+    assert np.abs(kept - lifted).max() > 1e-3
+
+
+def test_another_dataset_that_keeps_what_was_seen_changes_nothing(project):
+    project.add(4)
+    run()
+    path = project.folder / "data/pose3d/fake/train-00000.parquet"
+    first = path.stat().st_mtime_ns
+    project.knobs["pose3d"]["keep_2d"] = ["other"]
+    project.set(project.knobs)
+    make("pose3d", "fake")
+    assert path.stat().st_mtime_ns == first
 
 
 def test_gaps_are_bridged_flagged_and_too_long_ones_stay_empty(project):

@@ -1,6 +1,11 @@
-"""How far joints are from the truth: PCK and OKS in the picture, MPJPE in space."""
+"""How far joints are from the truth: PCK and OKS in the picture, MPJPE and lean in space."""
 
 import numpy as np
+
+from pipeline.skeleton import H36M17
+
+_ANKLES = [H36M17.joints.index(f"{side}_ankle") for side in ("left", "right")]
+_THORAX = H36M17.joints.index("thorax")
 
 # By how much people differ who mark a joint of COCO-17, as a share of the square root of the
 # person's area: the published constants of OKS, twice a standard deviation.
@@ -76,3 +81,13 @@ def procrustes(xyz: np.ndarray, truth: np.ndarray) -> np.ndarray:
     singular[:, -1] *= mirror
     scale = singular.sum(-1) / np.maximum(np.sum(a**2, (-2, -1)), 1e-12)
     return scale[:, None, None] * a @ (u @ vt) + truth_mean
+
+
+def lean(xyz: np.ndarray) -> float:
+    """Return how far a tracklet `(T, 17, 3)` of H36M joints leans in camera axes, in degrees.
+
+    The angle between the vertical and the line from the ankles to the thorax, the mean over the
+    frames: 0 for a person upright before a level camera, negative where it looks down on them.
+    """
+    up = (xyz[:, _THORAX] - xyz[:, _ANKLES].mean(1)).mean(0)
+    return float(np.degrees(np.arctan2(up[2], -up[1])))

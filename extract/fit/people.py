@@ -24,6 +24,7 @@ class Sampling:
         clips: Number of clips, each of another person.
         frames: Shortest and longest clip.
         apart: Smallest and largest distance between frames, at 15 per second.
+        wide: Whether the cameras stand at any height and distance, or as those of the dataset.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Sampling:
     clips: int
     frames: tuple[int, int]
     apart: tuple[int, int] = (1, 1)
+    wide: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,48 @@ def render(sampling: Sampling, matrix: np.ndarray, size: tuple[int, int], worker
     return _joined([parts[camera] for camera in sorted(parts)])
 
 
+def camera_heights(sampling: Sampling) -> np.ndarray:
+    """Return how high the camera of each clip of `render` stands, in metres, `(clips,)`."""
+    from extract.walkers.camera import Camera
+
+    heights = []
+    for camera in range(sampling.cameras):
+        rng = np.random.default_rng((_SEED, sampling.key, 0, camera))
+        height = Camera.sample(rng, sampling.wide).position[2]
+        heights += [height] * len(range(camera, sampling.clips, sampling.cameras))
+    return np.array(heights)
+
+
+def walk(sampling: Sampling) -> Clips:
+    """Return clips of joints alone, each before a camera of its own: without crops, and all seen.
+
+    They cost a hundredth of rendered ones.
+
+    Args:
+        sampling: Which; `cameras` does not count.
+    """
+    from extract.walkers.camera import Camera
+    from extract.walkers.clip import SEEN, pose_only
+    from extract.walkers.person import distractor
+
+    parts = []
+    for index in range(sampling.clips):
+        rng = np.random.default_rng([_SEED, sampling.key, 2, index])
+        camera = Camera.sample(rng, sampling.wide)
+        numbers = _numbers(sampling, rng)
+        xy_px, xyz, root = pose_only(distractor(rng), camera, numbers, rng)
+        seen, ends = np.full(xy_px.shape[:2], SEEN, np.int8), np.array([len(numbers)])
+        parts.append(Clips(np.empty((len(numbers), 0), np.uint8), xy_px, seen, xyz, root, ends))
+    return _joined(parts)
+
+
+def _numbers(sampling: Sampling, rng: np.random.Generator) -> np.ndarray:
+    """Draw the frame numbers of a clip, at 15 per second, `(T,)`."""
+    steps = rng.integers(sampling.apart[0], sampling.apart[1] + 1, sampling.frames[1])
+    length = rng.integers(sampling.frames[0], sampling.frames[1] + 1)
+    return np.cumsum(steps)[:length]
+
+
 def _joined(parts: list[Clips]) -> Clips:
     names = ("crops", "xy_px", "visibility", "xyz", "root")
     arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
@@ -94,13 +138,12 @@ def _camera(sampling: Sampling, camera: int, matrix: np.ndarray, size: tuple[int
     from extract.walkers.person import distractor
 
     cv2.setNumThreads(1)
-    where = scene(_SEED, sampling.key, 0, camera)
+    where = scene(_SEED, sampling.key, 0, camera, wide=sampling.wide)
     crops, filmed = [], []
     for index in range(camera, sampling.clips, sampling.cameras):
         rng = np.random.default_rng([_SEED, sampling.key, 1, index])
-        steps = rng.integers(sampling.apart[0], sampling.apart[1] + 1, sampling.frames[1])
-        length = rng.integers(sampling.frames[0], sampling.frames[1] + 1)
-        clip = film(distractor(rng), where, np.cumsum(steps)[:length], rng)
+        numbers = _numbers(sampling, rng)
+        clip = film(distractor(rng), where, numbers, rng)
         filmed.append(clip)
         for jpeg in clip.jpegs:
             crop = cv2.warpAffine(images.decode(jpeg), matrix, size, flags=cv2.INTER_LINEAR)

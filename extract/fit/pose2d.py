@@ -29,7 +29,13 @@ class CropBatches(IterableDataset):
     """
 
     def __init__(
-        self, clips: Clips, matrix: np.ndarray, codec: dict, batches: int, seed: int
+        self,
+        clips: Clips,
+        matrix: np.ndarray,
+        codec: dict,
+        batches: int,
+        seed: int,
+        shrink: int = 1,
     ) -> None:
         """Prepare batches.
 
@@ -39,6 +45,7 @@ class CropBatches(IterableDataset):
             codec: Config of the MSRAHeatmap codec (unbiased).
             batches: Number of batches to yield.
             seed: Of order and augmentation.
+            shrink: How many times smaller inputs and heatmaps are than the codec says.
         """
         self._crops, self._batches, self._seed = clips.crops, batches, seed
         self._xy = clips.xy_px @ matrix[:, :2].T + matrix[:, 2]
@@ -46,7 +53,7 @@ class CropBatches(IterableDataset):
             next((w for part, w in _WEIGHTS.items() if part in name), 1.0) for name in COCO17.joints
         ]
         self._joint_weight = np.array(factor, np.float32)
-        self._codec = codec
+        self._codec, self._shrink = codec, shrink
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -59,12 +66,16 @@ class CropBatches(IterableDataset):
             yield self._make(picks, rng)
 
     def _make(self, picks: np.ndarray, rng: np.random.Generator) -> dict:
-        size = self._codec["input_size"]
+        full = self._codec["input_size"]
+        size, cells = (
+            tuple(side // self._shrink for side in self._codec[name])
+            for name in ("input_size", "heatmap_size")
+        )
         images = np.empty((len(picks), size[1], size[0], 3), np.uint8)
         xy = np.empty((len(picks), 17, 2))
         for i, pick in enumerate(picks):
             is_mirrored = rng.random() < 0.5
-            change = _random_affine(size, is_mirrored, rng)
+            change = _random_affine(full, is_mirrored, rng) / self._shrink
             border = cv2.BORDER_REPLICATE
             images[i] = cv2.warpAffine(self._crops[pick], change, size, borderMode=border)
             joints = self._xy[pick][list(COCO17.flip)] if is_mirrored else self._xy[pick]
@@ -75,7 +86,9 @@ class CropBatches(IterableDataset):
         inputs = inputs.mul_(light).clamp_(0, 255)
         inside = ((xy > -0.5) & (xy < np.array(size) - 0.5)).all(-1)
         weight = torch.from_numpy(inside * self._joint_weight)
-        heatmaps = gaussians(torch.from_numpy(xy).float(), self._codec)
+        heatmaps = gaussians(
+            torch.from_numpy(xy).float(), dict(self._codec, input_size=size, heatmap_size=cells)
+        )
         return {"inputs": inputs, "data_samples": _samples(heatmaps, weight)}
 
 
@@ -124,7 +137,12 @@ def _samples(heatmaps: Tensor, weight: Tensor) -> list:
 
 
 def fit_estimator(
-    config: Path, clips: Clips, matrix: np.ndarray, iterations: int, device: str, seed: int = 0
+    config: Path,
+    clips: Clips,
+    matrix: np.ndarray,
+    iterations: dict[int, int],
+    device: str,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
     """Train the estimator of a config from scratch and return its weights.
 
@@ -132,7 +150,8 @@ def fit_estimator(
         config: Its MMPose config.
         clips: Rendered frames.
         matrix: Affine map from the frame to the input.
-        iterations: Number of batches of 32.
+        iterations: Number of batches of 32 at each size, as the number of times it is smaller: one
+            after the other. What is learnt on small frames costs a fraction, and stays.
         device: Where to train.
         seed: Of weights, order and augmentation.
     """
@@ -146,6 +165,8 @@ def fit_estimator(
     init_default_scope("mmpose")
     model = build_pose_estimator(read.model)
     model = model.to(device, memory_format=torch.channels_last)
-    batches = CropBatches(clips, matrix, read.codec, iterations, seed)
-    train("fit 2D", model, batches, BATCH, LEARNING_RATE, WEIGHT_DECAY, device, seed)
+    for shrink, number in iterations.items():
+        batches = CropBatches(clips, matrix, read.codec, number, seed + shrink, shrink)
+        name = f"fit 2D at 1/{shrink}"
+        train(name, model, batches, BATCH, LEARNING_RATE, WEIGHT_DECAY, device, seed)
     return {key: value.cpu().contiguous() for key, value in model.state_dict().items()}

@@ -1,6 +1,6 @@
 """Fit the small temporal lifter to what the 2D estimator finds in rendered people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,13 @@ from pipeline.skeleton import H36M17
 
 BATCH = 256
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 1e-2
-# Gaussian noise is a poor stand-in for an estimator's errors, so most windows hold its own finds;
-# the others hold the truth, so that better 2D joints give better 3D ones.
+# Gaussian noise is a poor stand-in for an estimator's errors, so most windows hold its own finds,
+# or its errors laid over other people; the rest hold the truth, so that better 2D joints give
+# better 3D ones.
 TRUE_SHARE = 0.25
+
+# Clips, and the joints `(N, 17, 2)` and scores `(N, 17)` found in them.
+Found = tuple[Clips, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,42 @@ class Lifts:
     starts: np.ndarray
 
     @classmethod
-    def of(cls, clips: Clips, xy_px: np.ndarray, score: np.ndarray, window: int) -> "Lifts":
-        """Pair the truth of `clips` with the joints found in them, `(N, 17, 2)` and `(N, 17)`."""
+    def of(cls, sets: Sequence[Found], window: int) -> "Lifts":
+        """Pair the truth of clips with the joints found in them."""
         margin = (window - 1) // 2
         found, true, starts, row = [], [], [], 0
-        for clip in clips.clips():
-            found.append(_padded(xy_px[clip], score[clip], margin))
-            true.append(_padded(clips.xy_px[clip], np.ones_like(score[clip]), margin))
-            starts.append(row + np.arange(clip.stop - clip.start))
-            row += len(found[-1])
-        target = towards_root(clips.xyz, clips.root)
+        for clips, xy_px, score in sets:
+            for clip in clips.clips():
+                found.append(_padded(xy_px[clip], score[clip], margin))
+                true.append(_padded(clips.xy_px[clip], np.ones_like(score[clip]), margin))
+                starts.append(row + np.arange(clip.stop - clip.start))
+                row += len(found[-1])
+        target = np.concatenate([towards_root(clips.xyz, clips.root) for clips, *_ in sets])
         return cls(np.concatenate(found), np.concatenate(true), target, np.concatenate(starts))
+
+
+def with_errors_of(others: Found, clips: Clips, seed: int) -> Found:
+    """Lay over each of `clips` the errors found in one of `others`, and take over its scores.
+
+    Errors are in shares of a person's height; over a longer clip they go back and forth.
+    """
+    rng = np.random.default_rng(seed)
+    there, found, score = others
+    donors = there.clips()
+    xy_px, scores = clips.xy_px.copy(), np.empty(clips.xy_px.shape[:2], np.float32)
+    for clip in clips.clips():
+        donor = donors[rng.integers(len(donors))]
+        last = donor.stop - donor.start - 1
+        steps = np.arange(clip.stop - clip.start) % max(2 * last, 1)
+        rows = donor.start + np.minimum(steps, 2 * last - steps)
+        size = _height(clips.xy_px[clip]) / _height(there.xy_px[donor])
+        xy_px[clip] += size * (found[rows] - there.xy_px[rows])
+        scores[clip] = score[rows]
+    return clips, xy_px, scores
+
+
+def _height(xy_px: np.ndarray) -> float:
+    return float(np.median(np.ptp(xy_px[..., 1], axis=1)))
 
 
 def _padded(xy_px: np.ndarray, score: np.ndarray, margin: int) -> np.ndarray:
@@ -101,21 +130,13 @@ def _sample(xyz: Tensor) -> object:
 
 
 def fit_lifter(
-    config: Path,
-    clips: Clips,
-    xy_px: np.ndarray,
-    score: np.ndarray,
-    iterations: int,
-    device: str,
-    seed: int = 0,
+    config: Path, sets: Sequence[Found], iterations: int, device: str, seed: int = 0
 ) -> dict[str, Tensor]:
     """Train the lifter of a config from scratch and return its weights.
 
     Args:
         config: Its MMPose config.
-        clips: Rendered clips.
-        xy_px: Joints that the estimator found in them, `(N, 17, 2)`.
-        score: Their scores, `(N, 17)`.
+        sets: Clips, and what the estimator found in them or could have found.
         iterations: Number of batches of 256 windows.
         device: Where to train.
         seed: Of weights, order and mirroring.
@@ -130,6 +151,6 @@ def fit_lifter(
     init_default_scope("mmpose")
     model = build_pose_estimator(read.model).to(device)
     window = int(np.prod(read.model.backbone.kernel_sizes))
-    batches = WindowBatches(Lifts.of(clips, xy_px, score, window), window, iterations, seed)
+    batches = WindowBatches(Lifts.of(sets, window), window, iterations, seed)
     train("fit 3D", model, batches, BATCH, LEARNING_RATE, WEIGHT_DECAY, device, seed)
     return {key: value.cpu().contiguous() for key, value in model.state_dict().items()}

@@ -68,9 +68,18 @@ class Camera:
     quality: int
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> "Camera":
-        """Draw a camera that looks at the origin from 4 to 11 m."""
-        distance, height = rng.uniform(4.0, 11.0), rng.uniform(1.5, 4.8)
+    def sample(cls, rng: np.random.Generator, wide: bool = False) -> "Camera":
+        """Draw a camera that looks at the origin from 4 to 11 m.
+
+        Args:
+            rng: Its source.
+            wide: From 3 to 25 m instead, as often near as far, and from .8 to 6 m above the ground:
+                from level to steeply down.
+        """
+        if wide:
+            distance, height = float(np.exp(rng.uniform(*np.log([3.0, 25.0])))), rng.uniform(0.8, 6)
+        else:
+            distance, height = rng.uniform(4.0, 11.0), rng.uniform(1.5, 4.8)
         position = np.array([0.0, -distance, height])
         target = np.array([rng.uniform(-0.5, 0.5), 0.0, 0.9])
         away = target - position

@@ -82,11 +82,9 @@ def film(
         replace(where, camera=camera), motion, subject, actors, boxes, effects, passer
     )
     jpegs, silhouettes = _shoot(picture, faults, xy_px, visibility, rng)
-    h36m = coco_to_h36m(coco, np.ones(coco.shape[:2]))[0]
-    root = h36m[:, :1]
-    stored = [part.astype(np.float32) for part in (xy_px, h36m - root, root[:, 0])]
     is_bad = np.array([fault != FINE for fault in faults])
-    return Clip(jpegs, stored[0], visibility, stored[1], stored[2], is_bad, silhouettes)
+    joints = xy_px.astype(np.float32), visibility, *_around_pelvis(coco)
+    return Clip(jpegs, *joints, is_bad, silhouettes)
 
 
 def _shoot(
@@ -113,6 +111,37 @@ def _shoot(
             silhouettes.append(picture.silhouette(t, hidden, size))
         jpegs.append(expose(canvas, picture.where.camera, rng, size, fault))
     return jpegs, silhouettes
+
+
+def pose_only(
+    person: Person, camera: Camera, numbers: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `film` would know of the joints of a tracklet, without drawing it.
+
+    The boxes are those of a detector that sees the joints alone.
+
+    Args:
+        person: Who walks.
+        camera: What looks on.
+        numbers: Frame numbers at 15 per second, `(T,)`.
+        rng: Decides path and box errors.
+
+    Returns:
+        `xy_px` `(T, 17, 2)`, `xyz` `(T, 17, 3)` and `root` `(T, 3)`, as in `Clip`.
+    """
+    motion = _pass_by(person, camera, numbers, rng)
+    coco = camera.to_axes(np.stack([motion.joints[name] for name in COCO17.joints], 1))
+    pixels = camera.to_pixels(coco)
+    boxes = Boxes.around(np.concatenate([pixels.min(1), pixels.max(1)], -1), rng, junk=False)
+    xyz, root = _around_pelvis(coco)
+    return boxes.to_crop(pixels, CROP_HEIGHT).astype(np.float32), xyz, root
+
+
+def _around_pelvis(coco: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return H36M-17 joints `(T, 17, 3)` around the pelvis, and the pelvis `(T, 3)`."""
+    h36m = coco_to_h36m(coco, np.ones(coco.shape[:2]))[0]
+    root = h36m[:, :1]
+    return (h36m - root).astype(np.float32), root[:, 0].astype(np.float32)
 
 
 def _pass_by(person: Person, camera: Camera, numbers: np.ndarray, rng) -> Motion:

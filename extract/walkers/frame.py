@@ -26,10 +26,13 @@ class Scene:
 
 
 @lru_cache(maxsize=64)
-def scene(*key: int, altitude_m: tuple[float, float] | None = None) -> Scene:
-    """Return the scene that belongs to a seed, seen from the air where altitudes are given."""
+def scene(*key: int, altitude_m: tuple[float, float] | None = None, wide: bool = False) -> Scene:
+    """Return the scene that belongs to a seed, seen from the air where altitudes are given.
+
+    With `wide` its camera stands at any height and distance.
+    """
     rng = np.random.default_rng(key)
-    camera = Camera.sample(rng)
+    camera = Camera.sample(rng, wide)
     if altitude_m is not None:
         camera = aerial(camera, altitude_m, rng)
     return Scene(camera, backdrop(camera, rng))

@@ -103,7 +103,7 @@ def test_real_people_lie_where_rendered_people_lie_after_normalisation(frames, r
 
 
 def test_the_lifter_fitted_to_rendered_people_lifts_real_ones(frames, rendered):
-    """Measured (docs/pose_models.md): 118 mm, 84 mm aligned; the mean walker 200 and 172 mm."""
+    """Measured in docs/pose_models.md; the mean walker is off by 200 mm, aligned by 172 mm."""
     weights = spec.load("walkers_pose")
     place = weights.part("lifter").input
     lifter = Lifter(weights.config("lifter"), weights.checkpoint("lifter"), place)
@@ -116,7 +116,8 @@ def test_the_lifter_fitted_to_rendered_people_lifts_real_ones(frames, rendered):
     trivial_aligned = 1000 * mpjpe(procrustes(guess, truth), truth)
     print("MPJPE", ours.round(), "PA-MPJPE", aligned.round())
     print("mean walker", trivial.round(), trivial_aligned.round())
+    # Standing, sitting, greeting, walking a dog.
+    assert (ours <= [75, 520, 120, 130]).all()
     assert (ours < trivial)[STANDING].all()
-    assert ours[STANDING].mean() < 125
     assert (aligned < 0.85 * trivial_aligned).all()
     assert aligned[STANDING].mean() < 90

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from extract.pose_metrics import mpjpe, oks, pck, procrustes, true_scale
+from extract.pose_metrics import lean, mpjpe, oks, pck, procrustes, true_scale
+from pipeline.skeleton import H36M17
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -84,3 +85,20 @@ def test_oks_is_that_of_pycocotools():
 
 def test_oks_of_a_person_without_a_marked_joint_is_not_known():
     assert np.isnan(oks(*np.zeros((2, 1, 17, 2)), np.zeros((1, 17), bool), np.ones(1)))[0]
+
+
+@pytest.mark.parametrize("degrees", [-40.0, 0.0, 12.0])
+def test_lean_is_the_angle_by_which_a_person_was_tipped(degrees):
+    """Upright people turned about the picture's x axis, whatever their arms and legs do."""
+    rng = np.random.default_rng(0)
+    xyz = rng.normal(0, 0.2, (5, 17, 3))
+    left, right, thorax = (
+        H36M17.joints.index(name) for name in ("left_ankle", "right_ankle", "thorax")
+    )
+    xyz[:, right] = -xyz[:, left]  # The feet's middle below the thorax: y points down.
+    xyz[:, [left, right], 1] += 0.8
+    xyz[:, thorax] = [0, -0.5, 0]
+    angle = np.radians(degrees)
+    # Away from the camera (z grows) for those whom it sees leaning back.
+    turn = [[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]]
+    assert lean(xyz @ np.array(turn).T) == pytest.approx(degrees, abs=1e-9)

@@ -1,15 +1,16 @@
-"""A small top-down estimator: a third of a ResNet-18 and heatmaps of a quarter of the input."""
+"""A small top-down estimator: a U-Net and heatmaps of a quarter of the input, the whole frame."""
 
 default_scope = "mmpose"
+custom_imports = dict(imports=["extract.pose2d.unet"])
 
-# DARK decoding: a heatmap cell is eight pixels of the frame, a quarter pixel shift is too coarse.
+# A heatmap cell is four pixels of the frame; DARK decoding finds the place within it.
 codec = dict(
     type="MSRAHeatmap",
-    input_size=(64, 128),
-    heatmap_size=(16, 32),
-    sigma=1.5,
+    input_size=(128, 256),
+    heatmap_size=(32, 64),
+    sigma=2,
     unbiased=True,
-    blur_kernel_size=7,
+    blur_kernel_size=11,
 )
 
 model = dict(
@@ -20,23 +21,12 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
     ),
-    # Stride 16 is enough for crops this small, and leaves out the costly last stage.
-    backbone=dict(
-        type="ResNet",
-        depth=18,
-        stem_channels=32,
-        base_channels=32,
-        num_stages=3,
-        strides=(1, 2, 2),
-        dilations=(1, 1, 1),
-        out_indices=(2,),
-    ),
+    backbone=dict(type="UNet", channels=(32, 64, 128, 192), blocks=(1, 2, 2, 2)),
     head=dict(
         type="HeatmapHead",
-        in_channels=128,
+        in_channels=32,
         out_channels=17,
-        deconv_out_channels=(96, 64),
-        deconv_kernel_sizes=(4, 4),
+        deconv_out_channels=None,
         loss=dict(type="KeypointMSELoss", use_target_weight=True, loss_weight=100.0),
         decoder=codec,
     ),

@@ -9,6 +9,8 @@ import numpy as np
 
 from pipeline.skeleton import H36M17
 
+_ROOT = H36M17.joints.index("pelvis")
+
 
 def keep_seen(xyz: np.ndarray, xy: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Move lifted joints across the line of sight to where they were seen.
@@ -25,9 +27,8 @@ def keep_seen(xyz: np.ndarray, xy: np.ndarray, score: np.ndarray) -> np.ndarray:
     Returns:
         `(T, 17, 3)` as `xyz`; z and the pelvis as they were.
     """
-    root = H36M17.root
-    seen = (xy - xy[:, root : root + 1]).astype(np.float64)
-    weight = np.clip(np.minimum(score, score[:, root : root + 1]), 0, 1)[..., None]
+    seen = (xy - xy[:, _ROOT : _ROOT + 1]).astype(np.float64)
+    weight = np.clip(np.minimum(score, score[:, _ROOT : _ROOT + 1]), 0, 1)[..., None]
     across = xyz[..., :2].astype(np.float64)
     size = np.sum(weight * seen**2)
     scale = np.sum(weight * seen * across) / size if size > 0 else 0.0

@@ -1,5 +1,7 @@
 """Super-resolution in front of an encoder, trained by the task (S3-CLIP, arXiv 2601.08807)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock
@@ -53,6 +55,10 @@ class SwinResolver(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return `(M, 3, s h, s w)` of `(M, 3, h, w)` frames in [0, 1]."""
+        return self.detail(frames) + self.mean
+
+    def detail(self, frames: Tensor) -> Tensor:
+        """Return the picture without the mean of all pictures."""
         height, width = frames.shape[-2:]
         pad = (0, -width % self.window, 0, -height % self.window)
         shallow = self.first(F.pad(frames, pad, mode="reflect") - self.mean)
@@ -60,7 +66,7 @@ class SwinResolver(nn.Module):
         for group in self.groups:
             deep = group(deep)
         deep = self.after(self.norm(deep).permute(0, 3, 1, 2)) + shallow
-        high = self.shuffle(self.last(deep)) + self.mean
+        high = self.shuffle(self.last(deep))
         return high[..., : height * self.scale, : width * self.scale]
 
 
@@ -113,8 +119,61 @@ class ConvResolver(nn.Module):
         self.shuffle = nn.PixelShuffle(scale)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return `(M, 3, s h, s w)` of `(M, 3, h, w)` frames in [0, 1]."""
+        """Return `(M, 3, s h, s w)` of `(M, 3, h, w)` frames."""
+        return self.detail(frames)
+
+    def detail(self, frames: Tensor) -> Tensor:
+        """Return the same: it knows no mean of all pictures."""
         deep = self.first(frames)
         for block in self.blocks:
             deep = deep + block(deep)
         return self.shuffle(self.last(deep))
+
+
+@MODELS.register_module()
+class SuperResolver(nn.Module):
+    """Draws small frames anew at the encoder's size; exactly bicubic at the start.
+
+    Frames come enlarged from the height they were taken at. What was at most `1 / scale` of the
+    encoder's height is shrunk back to that, which loses nothing, and enlarged by the network, whose
+    detail is added to what bicubic interpolation gives. Other frames stay as they are, to the bit.
+
+    >>> import torch
+    >>> from train.encoders.resolve import SuperResolver
+    >>> resolver = SuperResolver(dict(type="train.encoders.resolve.ConvResolver"))
+    >>> frames = torch.rand(2, 3, 32, 16)
+    >>> resolver(frames, torch.tensor([8, 64]))[1].equal(frames[1])
+    True
+    """
+
+    def __init__(self, net: dict[str, Any], scale: int = 2) -> None:
+        """Build the network, which adds nothing at the start.
+
+        Args:
+            net: Configuration of a `ConvResolver` or `SwinResolver`.
+            scale: How much it enlarges.
+        """
+        super().__init__()
+        self.net, self.scale = MODELS.build({"scale": scale, **net}), scale
+        nn.init.zeros_(self.net.last.weight)
+        nn.init.zeros_(self.net.last.bias)
+
+    def forward(self, frames: Tensor, heights: Tensor) -> Tensor:
+        """Return the frames `(M, 3, H, W)`; `heights` `(M,)` says how high they were taken."""
+        is_small = heights * self.scale <= frames.shape[-2]
+        return torch.where(is_small[:, None, None, None], self.resolve(self.shrink(frames)), frames)
+
+    def shrink(self, frames: Tensor) -> Tensor:
+        """Return frames of a `scale`-th of the size, as if taken from farther away."""
+        height, width = frames.shape[-2:]
+        size = (height // self.scale, width // self.scale)
+        return F.interpolate(frames, size, mode="bicubic", antialias=True)
+
+    def resolve(self, small: Tensor) -> Tensor:
+        """Return `(M, 3, s h, s w)` of small frames `(M, 3, h, w)`."""
+        return self.enlarge(small) + self.net.detail(small)
+
+    def enlarge(self, small: Tensor) -> Tensor:
+        """Return what bicubic interpolation gives."""
+        size = [side * self.scale for side in small.shape[-2:]]
+        return F.interpolate(small, size, mode="bicubic")

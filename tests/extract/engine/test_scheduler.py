@@ -136,9 +136,12 @@ def test_dying_workers_are_replaced_a_few_times(tmp_path, when, deaths):
         assert run() == [0, 1, 2, 3]
         assert len(list(tmp_path.glob("death*"))) == deaths
     else:
-        with pytest.raises(PipelineError, match=r"died one after the other|killed every worker"):
+        with pytest.raises(
+            PipelineError,
+            match=r"died one after the other|killed every worker|no worker has been left",
+        ):
             run()
-    assert time.monotonic() - began < 240
+    assert time.monotonic() - began < 300
 
 
 def test_a_local_cluster_listens_to_this_machine_alone(project):

@@ -29,7 +29,8 @@ SILENT = {
     f"pipeline.{name}"
     for name in (
         "cli", "code", "code.fingerprint", "code.hashes", "console", "errors",
-        "files.reading", "graph", "lock", "params.config", "params.knobs", "paths", "stage",
+        "files.reading", "graph", "lock", "machine", "params.config", "params.knobs", "paths",
+        "stage",
     )
 }  # fmt: skip
 

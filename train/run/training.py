@@ -238,6 +238,7 @@ class Training:
         metrics = json.loads(file.read_text()) | {"model": sizes(model, runner.train_dataloader)}
         file.write_text(json.dumps(metrics, indent=2) + "\n")
         paths.publish_dir(made, self.report)
+        paths.sweep(self.curve)
         with paths.write_atomic(self.curve) as temporary:
             temporary.write_text(_table(runner.message_hub.runtime_info["history"]))
 

@@ -141,6 +141,8 @@ class PartDistances:
         self.shape = (len(query), len(gallery))
         self._metric = metric
         cut = [_cut(values, parts, has_weights) for values in (query, gallery)]
+        self._seen: Any
+        self._known: Any
         (self._query, self._seen), (self._gallery, self._known) = cut
         if metric == "cosine":
             self._query, self._gallery = (
@@ -154,7 +156,9 @@ class PartDistances:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Return the distances of some queries to the whole gallery, float32."""
-        total = counted = plain = 0.0
+        total: Any = 0.0
+        counted: Any = 0.0
+        plain: Any = 0.0
         for p in range(len(self._query)):
             found = self._of_part(self._query[p][rows], self._gallery[p])
             plain = plain + found

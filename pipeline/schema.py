@@ -173,7 +173,7 @@ def current(table: pa.Table, expected: pa.Schema) -> pa.Table:
 def stored(names: Iterable[str], found: pa.Schema) -> list[str]:
     """Return which columns to read of a file so that `current` can give those of some names."""
     old = {now: was for was, now in _RENAMED.items()}
-    return [one for name in names for one in (name, old.get(name)) if one in found.names]
+    return [one for name in names for one in (name, old.get(name, name)) if one in found.names]
 
 
 def check_shard(path: Path, rebuild: str) -> pa.Schema:

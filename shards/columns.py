@@ -155,7 +155,7 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
     _write_tracklets(pa.concat_tables(keys), frames, files, rebuild, folder)
 
 
-def _fill(arrays: dict[str, np.ndarray], table: pa.Table, start: int, stop: int) -> None:
+def _fill(arrays: dict[str, np.memmap], table: pa.Table, start: int, stop: int) -> None:
     """Copy the columns of a row group to their rows of the arrays."""
     for name, array in arrays.items():
         if array.ndim > 1:
@@ -183,7 +183,7 @@ def _some(files: list[Path]) -> str:
     return ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
 
 
-def mapped(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
+def mapped(file: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
     """Return a new array mapped to a file, whose place on the disk is taken at once.
 
     A disk that is full when a mapped page is written ends the process without a word.

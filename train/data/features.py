@@ -40,7 +40,8 @@ class FeatureDataset(ClipDataset):
 
     def __init__(self, features: str, **options: Any) -> None:
         """Map the features into memory."""
-        super().__init__(**options | {"needs": ["xyz"]})
+        settings: dict[str, Any] = options | {"needs": ["xyz"]}
+        super().__init__(**settings)
         self._features = np.load(features, mmap_mode="r")
 
     def clip(self, rows: np.ndarray, position: int, rng: np.random.Generator) -> dict[str, Tensor]:

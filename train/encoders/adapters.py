@@ -74,7 +74,7 @@ class BlockAdapter(nn.Module):
 
     def forward(
         self,
-        block: nn.Module,
+        block: Any,
         tokens: Tensor,
         prompts: Tensor | None = None,
         frame_mask: Tensor | None = None,
@@ -124,6 +124,7 @@ class ViewPrompts(nn.Module):
         self.tables = nn.ModuleDict(
             {name: nn.Embedding(1 + n, depth * length * dim, 0) for name, n in views.items()}
         )
+        table: Any
         for table in self.tables.values():
             nn.init.trunc_normal_(table.weight, std=0.02)
             nn.init.zeros_(table.weight[0])

@@ -134,7 +134,7 @@ class VitEncoder(VisualEncoder):
         super().__init__(vit.embed_dim, out_dim, size, weights)
         self.vit, self.is_checkpointing = vit, checkpointing
         self.cells = tuple(vit.patch_embed.grid_size)
-        self.cameras = nn.Embedding(cameras, vit.embed_dim) if cameras else None
+        self.cameras: Any = nn.Embedding(cameras, vit.embed_dim) if cameras else None
         if self.cameras is not None:
             # A camera that never occurs in training keeps this zero.
             nn.init.zeros_(self.cameras.weight)
@@ -158,12 +158,11 @@ class VitEncoder(VisualEncoder):
             first = pooled[:, None]
         return torch.cat([first, patches], dim=1)
 
-    def embed(
-        self, frames: Tensor, camids: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def embed(self, frames: Tensor, camids: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Return the tokens before the first block, and what blocks are told beside them."""
         vit = self.vit
-        x, rope = vit._pos_embed(vit.patch_embed(frames)), {}
+        x = vit._pos_embed(vit.patch_embed(frames))
+        rope: dict[str, Any] = {}
         if isinstance(x, tuple):
             # DINOv3 has no positions to add; its blocks turn queries and keys instead.
             x, rope["rope"] = x

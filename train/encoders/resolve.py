@@ -42,6 +42,7 @@ class SwinResolver(nn.Module):
             mlp_ratio: Hidden channels of the MLPs, as a multiple of `dim`.
         """
         super().__init__()
+        self.mean: Tensor
         self.window = window
         self.first = nn.Conv2d(3, dim, 3, padding=1)
         self.norm_in, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)

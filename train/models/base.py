@@ -36,6 +36,10 @@ class ReidModel(BaseModel):
     terms: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()
     masks_frames: ClassVar[bool] = False
+    # Whatever conf/encoder and conf/skeleton name; None where a system has no such tower.
+    visual: Any
+    skeleton: Any
+    heads: Any
 
     def __init__(
         self,

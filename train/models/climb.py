@@ -69,10 +69,12 @@ class ClimbModel(ReidModel):
         self.label_smoothing = label_smoothing
         width, dim = self.visual.width, self.visual.out_dim
         sizes = {"visual": width, "projected": dim}
-        self.windows = self.order = self.memory = None
+        self.windows: Any = None
+        self.order: Any = None
+        self.memory: Any = None
         if "windows" not in self.without:
-            heads = {"heads": max(1, width // 64)}
-            self.windows = WindowMixer(width, **heads | (windows or {}))
+            settings: dict[str, Any] = {"heads": max(1, width // 64)}
+            self.windows = WindowMixer(width, **settings | (windows or {}))
             self.order = None if "order" in self.without else SimilarityOrderPool(width)
             sizes["windows"] = width
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in sizes.items()})

@@ -105,19 +105,21 @@ class CsipModel(ReidModel):
         heads |= {"temporal": width, "frame": width} if use_temporal else {}
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in heads.items()})
         self.triplet = BatchHardTripletLoss(margin)
-        self.fusion = self.updater = self.temporal = None
+        self.fusion: Any = None
+        self.updater: Any = None
+        self.temporal: Any = None
         if use_prototypes:
             self._build_prototypes(use_skeleton, fusion or {}, updater or {}, temperature)
         if use_temporal:
             skeleton_dim = self.skeleton.out_dim if use_skeleton else None
-            sizes = {"dim": width, "skeleton_dim": skeleton_dim}
+            sizes: dict[str, Any] = {"dim": width, "skeleton_dim": skeleton_dim}
             self.temporal = SkeletonGuidedTemporalModule(**sizes | (temporal or {}))
 
     # Whether there are prototypes, as far as was asked: an answer makes the host wait.
     _has_prototypes = False
 
     def _freeze_skeleton(self) -> None:
-        self.skeleton_neck = None
+        self.skeleton_neck: Any = None
         if self.skeleton is not None:
             self.skeleton.requires_grad_(False)
             # Learns where the features lie, and has no parameters.

@@ -70,10 +70,10 @@ class S3ClipModel(VisualModel):
         )
         self.check((), without)
         self.without, self.gradient_scale = frozenset(without), gradient_scale
-        self.resolver = None
+        self.resolver: Any = None
         if "resolver" not in self.without:
-            net = {"type": "train.encoders.resolve.ConvResolver"}
-            self.resolver = SuperResolver(**{"net": net} | (resolver or {}))
+            settings: dict[str, Any] = {"net": {"type": "train.encoders.resolve.ConvResolver"}}
+            self.resolver = SuperResolver(**settings | (resolver or {}))
 
     def frame_tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return tokens and projected tokens of the clips, small frames drawn anew."""

@@ -76,7 +76,8 @@ class TfClipModel(ReidModel):
         self.mixer = self.updater = None
         sizes = {"visual": width, "projected": dim}
         if "mixer" not in self.without:
-            self.mixer = MessageMixer(**{"dim": width, "heads": _heads(width)} | (mixer or {}))
+            settings: dict[str, Any] = {"dim": width, "heads": _heads(width)}
+            self.mixer = MessageMixer(**settings | (mixer or {}))
             sizes |= {"temporal": width, "frame": width}
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in sizes.items()})
         self.triplet = BatchHardTripletLoss(margin)

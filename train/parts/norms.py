@@ -1,5 +1,7 @@
 """Batch norms over the clips of a batch that count; nothing waits for the device to say which."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -45,10 +47,14 @@ def note_statistics(norm: _BatchNorm, mean: Tensor, squares: Tensor, count: Tens
         count: How many they are; fewer than two move nothing.
     """
     is_batch = count > 1
-    norm.num_batches_tracked.add_(is_batch.long())
+    # A batch norm that keeps no statistics has no place here.
+    seen: Any = norm.num_batches_tracked
+    mean_of: Any = norm.running_mean
+    var_of: Any = norm.running_var
+    seen.add_(is_batch.long())
     share = norm.momentum
     if share is None:
-        share = 1 / norm.num_batches_tracked.clamp(min=1)
+        share = 1 / seen.clamp(min=1)
     share = torch.where(is_batch, share, 0.0)
-    norm.running_mean.lerp_(mean.to(norm.running_mean), share)
-    norm.running_var.lerp_((squares / (count - 1).clamp(min=1)).to(norm.running_var), share)
+    mean_of.lerp_(mean.to(mean_of), share)
+    var_of.lerp_((squares / (count - 1).clamp(min=1)).to(var_of), share)

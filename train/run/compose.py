@@ -41,7 +41,7 @@ def compose(stage: str, params: Params, encoder: str, model: str | None = None) 
         config = hydra_compose(stage, overrides=[f"{kind}={one}" for kind, one in choices.items()])
     with open_dict(config):
         config.params = params.model_dump(mode="json")
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     del plain["params"]
     if "type" not in plain["model"]["visual"]:
         # The encoder `none` says how large features are, no more.

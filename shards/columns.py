@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,24 +132,23 @@ def _copy_columns(files: list[Path], folder: Path) -> None:
         for name, (shape, dtype) in kinds.items()
     }
     groups, keys, start = [], [], 0
-    silhouettes = Silhouettes(folder, frames)
-    for i, file in enumerate(opened):
-        for group in range(file.metadata.num_row_groups):
-            table = _read_group(file, group, [*_TRACKLET_KEY, "frame", "silhouette", *kinds])
-            checked.check_rows(table, file.path, rebuild)
-            checked.check_order(table, file.path, rebuild, begun=group > 0)
-            silhouettes.add(table["silhouette"])
-            stop = start + len(table)
-            _fill(arrays, table, start, stop)
-            is_first = table["frame"].to_numpy() == 0
-            firsts = pa.array(np.flatnonzero(is_first))
-            starts = pa.array(np.flatnonzero(is_first) + start, pa.int64())
-            keys.append(table.select(_TRACKLET_KEY).take(firsts).append_column("first", starts))
-            groups.append((start, i, group))
-            start = stop
+    with closing(Silhouettes(folder, frames)) as silhouettes:
+        for i, file in enumerate(opened):
+            for group in range(file.metadata.num_row_groups):
+                table = _read_group(file, group, [*_TRACKLET_KEY, "frame", "silhouette", *kinds])
+                checked.check_rows(table, file.path, rebuild)
+                checked.check_order(table, file.path, rebuild, begun=group > 0)
+                silhouettes.add(table["silhouette"])
+                stop = start + len(table)
+                _fill(arrays, table, start, stop)
+                is_first = table["frame"].to_numpy() == 0
+                firsts = pa.array(np.flatnonzero(is_first))
+                starts = pa.array(np.flatnonzero(is_first) + start, pa.int64())
+                keys.append(table.select(_TRACKLET_KEY).take(firsts).append_column("first", starts))
+                groups.append((start, i, group))
+                start = stop
     for array in arrays.values():
         array.flush()
-    silhouettes.close()
     np.save(folder / "places.npy", np.full(frames, UNKNOWN, np.int64))
     fields = [("first", np.int64), ("file", np.int32), ("group", np.int32)]
     np.save(folder / "groups.npy", np.array(groups, dtype=fields))

@@ -63,6 +63,9 @@ class Trained:
         about = published(file) or {}
         if "model" not in about or "frame_size" not in about.get("clips", {}):
             raise PipelineError(f"{file} is no model of stage 2. {again(file)}")
+        size = about["clips"]["frame_size"]
+        if not (isinstance(size, list) and len(size) == 2 and all(type(x) is int for x in size)):
+            raise PipelineError(f"{file} speaks of frames of {size} pixels. {again(file)}")
         refuse_foreign(about, file)
         return cls(file, about, _describing(about, knobs, file))
 

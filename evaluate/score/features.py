@@ -12,7 +12,7 @@ from pipeline.distances import Comparison, told_of
 from pipeline.errors import PipelineError
 from pipeline.files import tables
 from pipeline.ranking import Ids
-from pipeline.schema import VIEW
+from pipeline.schema import INDEX, VIEW
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +115,7 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
         trial=numbers.get("trial", np.zeros(len(table), np.int64)),
         values={column: _matrix(table, column, name) for column in columns},
         names=names,
-        views=_views(table),
+        views=_views(table, name),
         comparisons=_comparisons(parts, columns, name),
     )
     _check(found, name)
@@ -134,12 +134,19 @@ def _numbers(
     return numbers, names
 
 
-def _views(table: "pa.Table") -> dict[str, np.ndarray]:
-    return {
-        name: table[name].to_pandas().to_numpy(dtype=object)
-        for name in VIEW
-        if name in table.column_names
-    }
+def _views(table: "pa.Table", where: str) -> dict[str, np.ndarray]:
+    import pyarrow as pa
+
+    found = {}
+    for name in (name for name in VIEW if name in table.column_names):
+        kind = INDEX.field(name).type
+        try:
+            column = table[name].cast(kind)
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise PipelineError(f"{where}: column {name} is no {kind} ({reason})") from None
+        found[name] = column.to_pandas().to_numpy(dtype=object)
+    return found
 
 
 def _comparisons(

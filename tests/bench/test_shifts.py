@@ -71,7 +71,7 @@ def test_only_the_walkers_numbers_come_onto_the_page(tmp_path, monkeypatch, data
     written = []
     monkeypatch.setattr(skeletons, "rewrite", lambda name, *_: written.append(name))
     monkeypatch.setattr(skeletons, "retrieve", lambda xyz, shards: (50.0, 50.0))
-    monkeypatch.setattr(skeletons, "lifted", lambda xy_px, shards, model: np.zeros((2, 17, 3)))
+    monkeypatch.setattr(skeletons, "lifted", lambda *_, **__: np.zeros((2, 17, 3)))
     truth = SimpleNamespace(xyz=np.zeros((2, 17, 3)), xy_px=np.zeros((2, 17, 2)))
     monkeypatch.setattr("shards.read.Shards", lambda folder: SimpleNamespace(xyz=truth.xyz))
     monkeypatch.setattr("shards.quality.truth_file", lambda shards: tmp_path)

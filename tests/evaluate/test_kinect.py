@@ -68,7 +68,7 @@ def test_people_of_different_bones_are_told_apart_in_both_directions(scored):
     other = CosineDistances(feature[~query], feature[query])
     again = cmc_and_map(other, table.ids[~query], table.ids[query], same_camera_counts=True)
     assert metrics["reversed"]["mAP"] == pytest.approx(again.mean_ap, abs=1e-5)
-    state, _ = load("models/biwi/stage2.safetensors")
+    state, _ = load(Path("models/biwi/stage2.safetensors"))
     assert state["skeleton.eigenvectors"].shape[0] == 20
     config = yaml.safe_load(Path("reports/biwi/stage2/config.yaml").read_text())
     flip = config["train_dataloader"]["dataset"]["transforms"][0]
@@ -80,7 +80,7 @@ def test_twenty_five_joints_go_the_same_way_and_the_split_is_noted(scored):
     assert metrics["rank1"] > 0.6
     assert metrics["queries"] == 8 * 5 * 2
     assert "reversed" not in metrics
-    state, _ = load("models/ks20/stage2.safetensors")
+    state, _ = load(Path("models/ks20/stage2.safetensors"))
     assert state["skeleton.eigenvectors"].shape[0] == 25
     features = pq.read_table("data/features/ks20.parquet")
     assert set(features["trial"].to_pylist()) == {0}

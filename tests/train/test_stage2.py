@@ -227,7 +227,7 @@ def test_a_compiled_model_learns_the_same(after_stage1, monkeypatch):
     train("runtime.compile=true", "stage2.seed=0")
     found, _ = load(after_stage1 / "work/try/trial" / OUTPUT)
     for name, weights in expected.items():
-        torch.testing.assert_close(found[name], weights, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found[name], weights, rtol=1e-3, atol=1e-4)
 
 
 def test_bfloat16_learns_what_float32_learns(after_stage1):

@@ -197,7 +197,8 @@ def test_a_dry_run_writes_nothing(extracted: Callable[..., Extracted]):
 
 def test_joints_of_another_index_are_refused(extracted: Callable[..., Extracted]):
     made = extracted(PEOPLE)
-    made.frames = [frame for frame in made.frames if frame["frame"] != 6]
+    # The last ones: what is left is whole, and shorter than the index says.
+    made.frames = [frame for frame in made.frames if frame["frame"] < 6]
     made.write_pose()
     done = write()
     assert done.returncode == 1

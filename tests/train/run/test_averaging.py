@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from train.run.averaging import AverageHook, take_statistics
 from train.run.hooks import ResumeHook
 from train.weights.checkpoint import load
 
-OUTPUT = "work/try/trial/models/tiny/stage2.safetensors"
+OUTPUT = Path("work/try/trial/models/tiny/stage2.safetensors")
 KNOBS = ["stage2.ema=0.9", "stage2.epochs=6", "stage2.lr=5e-3", "stage2.milestones=[6]"]
 
 

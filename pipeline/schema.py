@@ -162,12 +162,14 @@ def current(table: pa.Table, expected: pa.Schema) -> pa.Table:
         table: Any columns, under the names of their own version.
         expected: The columns wanted, in their order; one that came later is null.
     """
+    # Renaming loses what the table says about itself.
+    about = table.schema.metadata
     table = table.rename_columns([_RENAMED.get(name, name) for name in table.column_names])
     columns = [
         table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in expected
     ]
-    return pa.table(columns, expected.with_metadata(table.schema.metadata))
+    return pa.table(columns, expected.with_metadata(about))
 
 
 def stored(names: Iterable[str], found: pa.Schema) -> list[str]:

@@ -128,7 +128,7 @@ def score_tables(
     dist = _read_distances(distances, limit) if distances else None
     searches = [(trial, make_search(features, rules, limit)) for trial, features in splits]
     if dist is not None:
-        _check_distances(dist, distances, searches[0][1])
+        _check_distances(dist, distances, searches[0][1], tables)
     device = _device(params.runtime.device)
     results = [score_split(search, trial, params.score, device, dist) for trial, search in searches]
     metrics = {
@@ -200,14 +200,15 @@ def _read_distances(path: Path, limit: int) -> "np.ndarray":
     return found[slice(limit or None)] if found.ndim else found
 
 
-def _check_distances(dist: "np.ndarray", path: Path, search: "Search") -> None:
+def _check_distances(dist: "np.ndarray", path: Path, search: "Search", tables: list[Path]) -> None:
     import numpy as np
 
+    named = " + ".join(map(str, tables))
     wanted = (len(search.query), len(search.gallery))
     if dist.shape != wanted:
         raise PipelineError(
             f"{path} has the shape {dist.shape}, and there are {wanted[0]} queries and {wanted[1]} "
-            "gallery tracklets. Give queries x gallery, in the order of the table"
+            f"gallery tracklets in {named}. Give queries x gallery, in the order of the table"
         )
     if not all(np.isfinite(row).all() for row in dist):
         raise PipelineError(f"{path} holds distances that are not finite. Make it again")

@@ -54,3 +54,9 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path, content):
     with pytest.raises(PipelineError, match="Run: redo") as caught:
         schema.check(path, schema.INDEX, "redo")
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_made_current_keeps_what_it_says_about_itself():
+    table = pa.table({"tracklet": ["a"]}).replace_schema_metadata({"trial": "3"})
+    made = schema.current(table, pa.schema([schema.INDEX.field("tracklet")]))
+    assert schema.metadata(made.schema) == {"trial": "3"}

@@ -92,6 +92,18 @@ def decode(data: bytes, shrink: int = 1, into: np.ndarray | None = None) -> np.n
     return image
 
 
+def decode_mask(data: bytes) -> np.ndarray:
+    """Decode a silhouette to `(H, W)` uint8, 255 where the person is seen.
+
+    Raises:
+        ValueError: If it is no readable image.
+    """
+    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise ValueError("not a readable silhouette")
+    return mask
+
+
 def is_blank(image: np.ndarray) -> bool:
     """Return whether nothing is to be seen in a frame: one colour, but for the noise of a JPEG.
 

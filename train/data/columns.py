@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline import images
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.schema import PLATFORMS, SPECTRA, VIEW
 
@@ -107,7 +108,7 @@ def silhouettes(shards: "Shards", rows: Iterable[int], size: tuple[int, int]) ->
         if png is None:
             found.append(np.zeros((height, width), np.uint8))
             continue
-        whole = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+        whole = images.decode_mask(png)
         small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
         found.append((small > 127).astype(np.uint8))
     return torch.from_numpy(np.stack(found))

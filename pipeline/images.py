@@ -96,11 +96,11 @@ def decode_mask(data: bytes) -> np.ndarray:
     """Decode a silhouette to `(H, W)` uint8, 255 where the person is seen.
 
     Raises:
-        ValueError: If it is no readable image.
+        PipelineError: If the bytes are no image.
     """
     mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     if mask is None:
-        raise ValueError("not a readable silhouette")
+        raise PipelineError("a silhouette does not decode as an image")
     return mask
 
 

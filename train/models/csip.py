@@ -43,6 +43,11 @@ class CsipModel(ReidModel):
     needs = frozenset({"frames", "xyz"})
     terms = ("prototype", "id", "triplet", "frame", "distill")
     parts = ("prototypes", "temporal", "skeleton")
+    # None where a part is left out.
+    fusion: Any
+    updater: Any
+    temporal: Any
+    skeleton_neck: Any
 
     def __init__(
         self,
@@ -105,9 +110,7 @@ class CsipModel(ReidModel):
         heads |= {"temporal": width, "frame": width} if use_temporal else {}
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in heads.items()})
         self.triplet = BatchHardTripletLoss(margin)
-        self.fusion: Any = None
-        self.updater: Any = None
-        self.temporal: Any = None
+        self.fusion = self.updater = self.temporal = None
         if use_prototypes:
             self._build_prototypes(use_skeleton, fusion or {}, updater or {}, temperature)
         if use_temporal:
@@ -119,7 +122,7 @@ class CsipModel(ReidModel):
     _has_prototypes = False
 
     def _freeze_skeleton(self) -> None:
-        self.skeleton_neck: Any = None
+        self.skeleton_neck = None
         if self.skeleton is not None:
             self.skeleton.requires_grad_(False)
             # Learns where the features lie, and has no parameters.

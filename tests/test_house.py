@@ -23,7 +23,6 @@ LONG_MODULES = {
     "tests/extract/datasets/test_other_formats.py",
     "tests/extract/walkers/test_walkers.py",
     "tests/train/data/test_clips.py",
-    "tests/train/models/test_csip.py",
 }
 
 

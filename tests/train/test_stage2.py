@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -217,21 +218,21 @@ def test_curves_for_tensorboard_need_tensorboard(after_stage1, monkeypatch):
         train("runtime.tensorboard=true")
 
 
-@pytest.mark.xfail(
-    reason="Adam makes the noise of gradients near zero as large as the rate: compare losses",
-    strict=False,
-)
 # Tracing looks at gradients that are none, and PyTorch warns of itself.
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_a_compiled_model_learns_the_same(after_stage1, monkeypatch):
     plain = torch.compile
     monkeypatch.setattr("torch.compile", lambda step, **_: plain(step, backend="eager"))
     train()
-    expected, _ = load(after_stage1 / OUTPUT)
     train("runtime.compile=true", "stage2.seed=0")
-    found, _ = load(after_stage1 / "work/try/trial" / OUTPUT)
-    for name, weights in expected.items():
-        torch.testing.assert_close(found[name], weights, rtol=1e-3, atol=1e-4)
+    # Losses, not weights: Adam makes noise as large as the rate where a gradient should be zero.
+    curve = Path("reports/tiny/stage2/plots/metrics/loss.tsv")
+    expected, found = (
+        [float(line.split("\t")[1]) for line in (place / curve).read_text().splitlines()[1:]]
+        for place in (after_stage1, after_stage1 / "work/try/trial")
+    )
+    assert len(expected) > 1
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_bfloat16_learns_what_float32_learns(after_stage1):

@@ -137,7 +137,7 @@ def graph_breaks() -> int:
 
 def checkpoints() -> dict[str, tuple[float, float]]:
     """Return gigabytes and seconds of a checkpoint of each stage, with the optimizer's means."""
-    from train.run.hooks import frozen_parts
+    from train.run.checkpoints import frozen_parts
 
     found = {}
     for stage in ("stage1", "stage2"):

@@ -16,7 +16,6 @@ FUNCTION, MODULE = 40, 300
 LONG_FUNCTIONS = {"train/stage1.py: stage1"}
 LONG_MODULES = {
     "tests/train/models/test_csip.py",
-    "train/run/hooks.py",
     "tests/evaluate/report/test_report.py",
     "tests/evaluate/score/test_score.py",
     "tests/evaluate/search/test_search.py",

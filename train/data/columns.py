@@ -59,7 +59,7 @@ def _holds(shards: "Shards", table: "pd.DataFrame", name: str) -> bool:
 
 def _advice(name: str) -> str:
     if name == "silhouettes":
-        return ". Put silhouettes.parquet beside the frames (docs/reading_shards.md)"
+        return ". Set silhouettes.draw: true, or put silhouettes.parquet beside the frames"
     if name in VIEW:
         return ": its dataset does not say. Name another system, or another dataset, in the run"
     return ": skeletons without frames. Give the run model: skeleton, encoder: none"

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train.memories.prototypes import sums_of
 from train.parts.precision import in_float32, unit
 from train.registry import MODELS
 
@@ -54,8 +55,7 @@ class ClusterMemory(nn.Module):
             features: `(N, D)` of the training tracklets, made in evaluation mode.
             labels: `(N,)`.
         """
-        members = F.one_hot(labels, self.classes).to(features.dtype).T
-        means = unit(members @ unit(features)).to(self.bank)
+        means = unit(sums_of(unit(features), labels, self.classes)).to(self.bank)
         self.bank.copy_(torch.cat([means, means]))
 
     @in_float32

@@ -3,11 +3,11 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
 from train.memories.passes import over_clips
+from train.memories.prototypes import sums_of
 from train.parts.batch import Inputs, masked_mean
 from train.parts.losses import LogitScale
 from train.parts.precision import in_float32, unit
@@ -70,8 +70,7 @@ class IdentityMemory(nn.Module):
             raise PipelineError(
                 f"features of {features.shape[1]} numbers came to a memory of {self.rows.shape[1]}"
             )
-        members = F.one_hot(labels, self.classes).to(features.dtype).T
-        self.rows.copy_(unit(members @ unit(features)))
+        self.rows.copy_(unit(sums_of(unit(features), labels, self.classes)))
 
     def forward(
         self, features: Tensor, tokens: Tensor | None = None, rows: Tensor | None = None

@@ -26,9 +26,10 @@ from pipeline.openmmlab import safe_loading
 from pipeline.params.knobs import RuntimeParams
 from pipeline.stage import Stage
 from train.registry import MODELS
+from train.run.checkpoints import best_file, latest_checkpoint
 from train.run.compose import Config
 from train.run.finite import check_weights
-from train.run.hooks import best_file, latest_checkpoint, result
+from train.run.hooks import result
 from train.run.processes import bare, runner_settings, world
 from train.run.setup import build_dataset
 from train.weights.checkpoint import save
@@ -204,7 +205,7 @@ class Training:
                 "runtime_info": None,
                 "timer": None,
                 "logger": None,
-                "checkpoint": {"type": "train.run.hooks.ResumeHook", "minutes": minutes},
+                "checkpoint": {"type": "train.run.checkpoints.ResumeHook", "minutes": minutes},
             },
             "custom_hooks": [
                 *config.get("custom_hooks", []),

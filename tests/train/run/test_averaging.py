@@ -12,7 +12,7 @@ from train.data.sampler import PKSampler
 from train.registry import DATASETS, MODELS
 from train.run import averaging
 from train.run.averaging import AverageHook, take_statistics
-from train.run.hooks import ResumeHook
+from train.run.checkpoints import ResumeHook
 from train.weights.checkpoint import load
 
 OUTPUT = Path("work/try/trial/models/tiny/stage2.safetensors")

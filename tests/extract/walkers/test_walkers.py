@@ -169,7 +169,7 @@ def test_shared_outfits_and_bodies_are_shared_and_the_gait_is_not():
     assert len({t.outfit for t in team}) == len({t.face for t in team}) == 2
     assert len({t.body for t in team}) == 3
     twins = [t for t in team if t.body == team[0].body and t.pid != team[0].pid]
-    one, other = team[0].person(0), twins[0].person(0)
+    one, other = team[0].person(knobs()), twins[0].person(knobs())
     assert one.body == other.body
     assert one.gait != other.gait
 

@@ -355,7 +355,7 @@ def test_a_tracklet_without_a_readable_frame_has_the_same_columns(folder, made):
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
-        ("silhouettes", "needs silhouettes, and .*tiny holds none. Put silhouettes.parquet"),
+        ("silhouettes", "needs silhouettes, and .*tiny holds none. Set silhouettes.draw"),
         ("spectrum", "needs spectrum, and .*tiny holds none: its dataset does not say"),
         ("spectra", "no batch has a column 'spectra'. Did you mean spectrum"),
     ],

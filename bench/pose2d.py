@@ -3,26 +3,27 @@
 Run it:   python -m bench.pose2d
 One case: python -m bench.pose2d --case float32-flip
 
-Both run RTMPose-t with random weights on the same rendered crops and the same cores, models loaded
-and warm. The opponent is `MMPoseInferencer` as its manual calls it, then with its flip test off.
+All run RTMPose-t with the same random weights on the same rendered crops and the same cores, models
+loaded and warm. Opponents: `MMPoseInferencer` as its manual calls it, then with its flip test off;
+rtmlib, one crop at a time in ONNX Runtime. The bare forward pass is the fastest of eager, Inductor
+and ONNX Runtime, which the line names.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache
-from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.extraction import project, random_weights, warm, write_spec
-from bench.measure import Case, Json, case, compare_peak_memory, finish, seconds
+from bench.measure import Case, Json, case, compare_peak_memory, finish
+from bench.opponents import bare_forward, check_rtmlib, rtmlib, stock
 from pipeline import console
 from pipeline.cli import run
 from pipeline.errors import PipelineError, did_you_mean
@@ -32,79 +33,17 @@ ROOT = Path(__file__).parent.parent
 SMALL = "conf/weights/walkers_pose/pose2d.py"
 CONFIG = "configs/body_2d_keypoint/rtmpose/body8/rtmpose-t_8xb256-420e_body8-256x192.py"
 # A chunk of the stage for each core.
-FRAMES_PER_CORE, OPPONENT_FRAMES, RUNS = 1024, 96, 3
-BATCHES, BATCH_FRAMES = 6, 64
+FRAMES_PER_CORE, RUNS = 1024, 3
 FEW, MANY = 2000, 20_000
 LABELS = {
     "flip": "MMPoseInferencer",
     "no-flip": "MMPoseInferencer without flip test",
+    "rtmlib": "rtmlib",
     "forward": "bare forward pass",
 }
 
 
-def stock(config: Path) -> Callable[[bool, int], float]:
-    """Load MMPose's inferencer; returns a function to frames per second.
-
-    It takes whether to use the flip test, and torch's threads.
-    """
-    from extract.engine import models
-
-    models.import_mmpose()
-    import torch
-    from mmpose.apis import MMPoseInferencer
-
-    inferencer = MMPoseInferencer(pose2d=str(config), det_model="whole_image", device="cpu")
-    files = [str(file) for file in islice(sorted(Path("data/raw").rglob("*.jpg")), OPPONENT_FRAMES)]
-
-    def infer(flip_test: bool, threads: int) -> float:
-        torch.set_num_threads(threads)
-        inferencer.inferencer.model.test_cfg["flip_test"] = flip_test
-        return len(files) / seconds(lambda: list(inferencer(files)))
-
-    infer(False, 1)
-    return infer
-
-
-@contextmanager
-def bare_forward(config: Path) -> Generator[Callable[[], float]]:
-    """Load the network alone in a process per core; yields a function to frames per second."""
-    cores = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
-
-        def forward() -> float:
-            return sum(pool.map(_forward_speed, [config] * cores))
-
-        forward()
-        yield forward
-
-
-def _forward_speed(config: Path) -> float:
-    network = _network(config)
-    return BATCHES * BATCH_FRAMES / seconds(lambda: [network() for _ in range(BATCHES)])
-
-
-@lru_cache
-def _network(config: Path) -> Callable[[], object]:
-    """Return a function that runs the network on a batch, on one core, as a worker would run it."""
-    import torch
-
-    from extract.engine import models
-    from extract.pose2d.estimator import Estimator
-
-    models.keep_memory()
-    models.set_threads(1)
-    estimator = Estimator(config, None)
-    width, height = estimator.input_size
-    images = torch.randn(BATCH_FRAMES, 3, height, width).to(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def forward() -> object:
-        return estimator._forward(estimator._model, images)
-
-    return forward
-
-
-def _speed(precision: str, opponents: list[str]) -> dict[str, Case]:
+def _speed(precision: str, names: list[str]) -> dict[str, Case]:
     """Measure the stage and each opponent in turn."""
     cores = len(os.sched_getaffinity(0))
     with ExitStack() as stack:
@@ -113,28 +52,55 @@ def _speed(precision: str, opponents: list[str]) -> dict[str, Case]:
         knobs = stage.params.pose2d.model_copy(update={"precision": precision})
         runtime = stage.params.runtime.model_copy(update={"workers": cores})
         params = stage.params.model_copy(update={"pose2d": knobs, "runtime": runtime})
-        from extract.engine.spec import load
         from extract.pose2d.plan import plan
 
-        config = load("bench").config("estimator").absolute()
-        speeds: dict[str, Callable[[], float]] = {}
-        if {"flip", "no-flip"} & set(opponents):
-            infer = stock(config)
-            # The better of one thread and all: on busy machines torch's threads wait.
-            speeds["flip"] = lambda: max(infer(True, n) for n in {1, cores})
-            speeds["no-flip"] = lambda: max(infer(False, n) for n in {1, cores})
-        if "forward" in opponents:
-            speeds["forward"] = stack.enter_context(bare_forward(config))
+        speeds = _opponents(names, stack)
         once = stack.enter_context(warm(replace(stage, params=params), plan))
         ours: list[float] = []
-        theirs: dict[str, list[float]] = {name: [] for name in opponents}
+        theirs: dict[str, list[float]] = defaultdict(list)
         for _ in range(RUNS):
             ours.append(once())
-            for name in opponents:
-                theirs[name].append(speeds[name]())
+            for measure in speeds:
+                for label, speed in measure().items():
+                    theirs[label].append(speed)
     return {
-        f"{precision}, {LABELS[name]}": case(ours, found, "frames/s", True)
-        for name, found in theirs.items()
+        f"{precision}, {label}": case(ours, found, "frames/s", True)
+        for label, found in _fastest_forward(theirs).items()
+    }
+
+
+def _opponents(names: list[str], stack: ExitStack) -> list[Callable[[], dict[str, float]]]:
+    """Load opponents; each function returns frames per second by label."""
+    from extract.engine.spec import load
+
+    spec = load("bench")
+    files = spec.config("estimator").absolute(), spec.checkpoint("estimator").absolute()
+    cores = len(os.sched_getaffinity(0))
+    speeds: list[Callable[[], dict[str, float]]] = []
+    if {"flip", "no-flip"} & set(names):
+        infer = stock(*files)
+        for name in {"flip", "no-flip"} & set(names):
+            # The better of one thread and all: on busy machines torch's threads wait.
+            speeds.append(
+                lambda name=name: {LABELS[name]: max(infer(name == "flip", n) for n in {1, cores})}
+            )
+    if "rtmlib" in names:
+        piece = stack.enter_context(rtmlib(*files))
+        speeds.append(lambda: {LABELS["rtmlib"]: piece()})
+    if "forward" in names:
+        forward = stack.enter_context(bare_forward(*files))
+        speeds.append(
+            lambda: {f"{LABELS['forward']}, {way}": speed for way, speed in forward().items()}
+        )
+    return speeds
+
+
+def _fastest_forward(found: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Keep the fastest way to run the network alone, beside all others."""
+    forwards = {label: runs for label, runs in found.items() if label.startswith(LABELS["forward"])}
+    fastest = max(forwards, key=lambda label: statistics.median(forwards[label]), default=None)
+    return {
+        label: runs for label, runs in found.items() if label not in forwards or label == fastest
     }
 
 
@@ -183,6 +149,8 @@ def main(
         if name not in known:
             raise PipelineError(f"{name!r} is no case here. {did_you_mean(name, known)}")
     chosen = cases or known
+    if any(name.endswith("rtmlib") for name in chosen):
+        check_rtmlib()
     console.say(f"cases: {', '.join(chosen)}")
     found: dict[str, Case] = {}
     for precision in precisions:

@@ -82,7 +82,7 @@ class Chunk:
 
 @contextmanager
 def connect(runtime: "RuntimeParams") -> Generator[Client]:
-    """Connect to `runtime.scheduler`, or start one worker process per GPU or per share of cores.
+    """Connect to `runtime.scheduler`, or start worker processes: some per GPU, or so many as asked.
 
     Raises:
         PipelineError: If no scheduler answers at the address, or it goes away.
@@ -130,10 +130,11 @@ def _share_machine(runtime: "RuntimeParams") -> tuple[int, int]:
     """Return worker processes to start, 0 for none beside this one, and CPU threads for each."""
     cores = len(os.sched_getaffinity(0))
     workers = runtime.workers
-    if workers and runtime.device == "auto" and shutil.which("nvidia-smi"):
-        import torch
+    # torch takes seconds to import: not where there can be no GPU.
+    if workers and runtime.device != "cpu" and shutil.which("nvidia-smi"):
+        from extract.engine import models
 
-        workers = torch.cuda.device_count() or workers
+        workers = models.gpu_processes(runtime.device) or workers
     return workers, max(1, cores // max(1, workers))
 
 

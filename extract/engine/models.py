@@ -18,6 +18,7 @@ from pipeline.files import tensors
 from pipeline.files.reading import reading, reason
 
 FUSED_TOLERANCE = 1e-3
+PROCESSES_PER_GPU = 2
 
 
 def import_mmpose() -> None:
@@ -152,7 +153,8 @@ def fuse_batch_norm(module: nn.Module) -> None:
 def fuse_if_equal(model: nn.Module, example: torch.Tensor, forward: Any) -> nn.Module:
     """Return the model with batch normalisation folded in, or as it was if its output changed.
 
-    The order of children need not be that of the forward pass, so the result is checked.
+    The order of children need not be that of the forward pass, so the result is checked: where the
+    model is, which should be a CPU, as TF32 differs by more than the tolerance.
     """
     import copy
 
@@ -178,6 +180,22 @@ def pick_device(device: str, rank: int = 0) -> str:
         return device
     gpus = torch.cuda.device_count()
     return f"cuda:{rank % gpus}" if gpus else "cpu"
+
+
+def gpu_processes(device: str) -> int:
+    """Return how many processes extraction starts on the GPUs of `device`, 0 where it has none.
+
+    One alone leaves its GPU waiting while it reads frames and decodes joints.
+    """
+    gpus = torch.cuda.device_count() if device == "auto" else device.startswith("cuda")
+    return gpus * PROCESSES_PER_GPU
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether a GPU lacked memory, as torch says it, or cuDNN, or cuBLAS."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+        said in str(error) for said in ("ALLOC_FAILED", "out of memory")
+    )
 
 
 def fast_bfloat16(device: str) -> bool:

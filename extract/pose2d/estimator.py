@@ -41,7 +41,7 @@ class Estimator:
         read = models.read_config(config)
         self.device, self.flip_test, self.precision = device, flip_test, "float32"
         self._geometry = _Geometry(read)
-        model = models.build(read, checkpoint, device)
+        model = models.build(read, checkpoint, "cpu")
         self._mean = model.data_preprocessor.mean.to(device)
         self._std = model.data_preprocessor.std.to(device)
         # Frames are decoded as RGB; a model that wants BGR gets its channels turned round.
@@ -49,11 +49,13 @@ class Estimator:
         self._decode = decoder_for(model.head)
         self._test_cfg = dict(model.test_cfg)
         width, height = self.input_size
-        example = torch.randn(2, 3, height, width, device=device)
-        model = models.fuse_if_equal(model, example, _forward)
-        self._model = model.to(memory_format=torch.channels_last)
+        # On the CPU, in whole float32: what a GPU rounds away is more than the tolerance.
+        model = models.fuse_if_equal(model, torch.randn(2, 3, height, width), _forward)
+        self._model = model.to(device, memory_format=torch.channels_last)
         self._forward = torch.compile(_forward) if compiled else _forward
         self._buffer = torch.empty(0)
+        # Frames that a pass has room for, once one had none; 0: not met yet.
+        self._room = 0
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -79,19 +81,35 @@ class Estimator:
             networks give the height of a response that was trained towards a peak of 1, so it is
             clipped, not rescaled.
         """
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        start = 0
+        while start < len(crops):
+            stop = start + min(self._room or len(crops), len(crops))
+            found = self._find(crops[start:stop], sizes[start:stop])
+            if found:
+                parts.append(found)
+                start = stop
+        xy_px, score = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+        return xy_px, score
+
+    def _find(
+        self, crops: list[np.ndarray], sizes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Find the joints of a batch; None, and smaller batches from now on, if it does not fit."""
+        batch = self._batch(crops)
         try:
-            xy, score = self._run(self._batch(crops))
-        except torch.cuda.OutOfMemoryError:
-            if len(crops) == 1:
+            xy, score = self._run(batch)
+        except RuntimeError as error:
+            if not models.is_out_of_memory(error) or len(batch) == 1:
                 raise
-            half = (len(crops) + 1) // 2
+            # Tried again by the caller: what failed is alive as long as its error is.
+            self._room = len(batch) // 2
+        else:
+            xy_px = self._geometry.to_frame(xy[: len(crops)].cpu().numpy(), sizes)
+            return xy_px, score[: len(crops)].clamp(0, 1).cpu().numpy()
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
-            parts = [self(crops[:half], sizes[:half]), self(crops[half:], sizes[half:])]
-            xy_px, scores = (np.concatenate(pair) for pair in zip(*parts, strict=True))
-            return xy_px, scores
-        count = len(crops)
-        xy_px = self._geometry.to_frame(xy[:count].cpu().numpy(), sizes)
-        return xy_px, score[:count].clamp(0, 1).cpu().numpy()
+        return None
 
     def _batch(self, crops: list[np.ndarray]) -> Tensor:
         """Copy crops into a buffer that is kept; its length is a power of two.

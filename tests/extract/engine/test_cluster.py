@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -215,3 +216,15 @@ def test_workers_share_the_cores(project, monkeypatch, workers, cores):
     processes, threads = _share_machine(runtime)
     assert processes == workers
     assert processes * threads <= max(cores, workers)
+
+
+@pytest.mark.parametrize(("device", "processes"), [("auto", 4), ("cuda:1", 2), ("cpu", 3)])
+def test_two_processes_share_a_gpu(project, monkeypatch, device, processes):
+    import torch
+
+    from pipeline.params.config import load
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    runtime = load().runtime.model_copy(update={"workers": 3, "device": device})
+    assert _share_machine(runtime)[0] == processes

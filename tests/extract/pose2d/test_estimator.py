@@ -1,5 +1,6 @@
 """The batched estimator against MMPose's own `inference_topdown`."""
 
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
@@ -143,21 +144,55 @@ def test_a_batch_of_any_length_gives_what_each_frame_gives_alone(tiny_weights):
         np.testing.assert_allclose(score[i], alone_score[0], atol=1e-5)
 
 
-def test_a_batch_that_does_not_fit_is_halved(tiny_weights, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved_once_and_for_all(tiny_weights, monkeypatch, error):
     estimator = Estimator(tiny_weights / "pose2d.json", tiny_weights / "pose2d.safetensors")
     crops = [np.full((64, 32, 3), i, np.uint8) for i in range(10)]
     sizes = np.full((10, 2), 32)
     expected = estimator(crops, sizes)
-    run = estimator._run
+    run, tried, failed = estimator._run, [], []
 
     def limited(batch):
+        # Whoever tries again while the failed pass is alive has no more room than it had.
+        assert not any(activations() is not None for activations in failed)
+        tried.append(len(batch))
         if len(batch) > 4:
-            raise torch.cuda.OutOfMemoryError
+            activations = torch.zeros(3)
+            failed.append(weakref.ref(activations))
+            raise type(error)(*error.args)
         return run(batch)
 
     monkeypatch.setattr(estimator, "_run", limited)
-    for whole, halved in zip(expected, estimator(crops, sizes), strict=True):
-        np.testing.assert_allclose(whole, halved, atol=1e-5)
+    for _ in range(2):
+        for whole, halved in zip(expected, estimator(crops, sizes), strict=True):
+            np.testing.assert_allclose(whole, halved, atol=1e-5)
+    assert tried == [16, 8, 4, 4, 2, 4, 4, 2]
+
+
+def test_another_error_of_a_pass_is_none_of_memory(tiny_weights, monkeypatch):
+    estimator = Estimator(tiny_weights / "pose2d.json", tiny_weights / "pose2d.safetensors")
+
+    def broken(batch):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(estimator, "_run", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        estimator([np.zeros((64, 32, 3), np.uint8)] * 4, np.full((4, 2), 32))
+
+
+def test_batch_norms_are_folded_in_where_a_device_rounds_more_than_the_check(tiny_weights):
+    # No value can be compared on this device: the check must not happen there.
+    files = tiny_weights / "pose2d.json", tiny_weights / "pose2d.safetensors"
+    model = Estimator(*files, device="meta")._model
+    assert {weight.device.type for weight in model.parameters()} == {"meta"}
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules())
 
 
 def test_weights_of_another_model_are_refused(tiny_weights):

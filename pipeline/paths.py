@@ -186,6 +186,7 @@ def write_atomic(path: Path) -> Generator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        _readable(temporary)
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)
@@ -199,6 +200,12 @@ def write_atomic(path: Path) -> Generator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _readable(file: Path) -> None:
+    """Let those read a file who may read its folder: safetensors writes private ones."""
+    if file.is_file():
+        file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def sweep(output: Path) -> None:

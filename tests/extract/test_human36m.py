@@ -117,7 +117,7 @@ def test_the_lifter_fitted_to_rendered_people_lifts_real_ones(frames, rendered):
     print("MPJPE", ours.round(), "PA-MPJPE", aligned.round())
     print("mean walker", trivial.round(), trivial_aligned.round())
     # Standing, sitting, greeting, walking a dog.
-    assert (ours <= [75, 520, 120, 130]).all()
+    assert (ours <= [65, 530, 110, 125]).all()
     assert (ours < trivial)[STANDING].all()
     assert (aligned < 0.85 * trivial_aligned).all()
     assert aligned[STANDING].mean() < 90

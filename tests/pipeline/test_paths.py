@@ -3,6 +3,7 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
@@ -40,6 +41,15 @@ def test_a_finished_write_replaces_the_file(tmp_path):
         temporary.write_text("whole")
         assert not file.exists()
     assert file.read_text() == "whole"
+
+
+def test_others_may_read_what_a_library_wrote_as_private(tmp_path):
+    from safetensors.numpy import save_file
+
+    tmp_path.chmod(0o750)
+    with paths.write_atomic(tmp_path / "model.safetensors") as temporary:
+        save_file({"weight": np.zeros(3)}, temporary)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_publication_holds_nothing_half_written(tmp_path):

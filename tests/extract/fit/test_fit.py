@@ -138,17 +138,17 @@ def test_the_stored_weights_are_as_good_as_promised():
         pytest.skip("no weights here; run: dvc repro weights@walkers_pose")
     metrics = fit.measure(WEIGHTS, load(path=ROOT / "params.yaml"))
     seen = metrics["pose2d"]["seen"]
-    assert seen["pck@0.1"]["mean"] >= 0.98
-    assert seen["pck@0.05"]["mean"] >= 0.965
+    assert seen["pck@0.1"]["mean"] >= 0.985
+    assert seen["pck@0.05"]["mean"] >= 0.97
     true, found = metrics["pose3d"]["true_2d"], metrics["pose3d"]["found_2d"]
-    assert true["mpjpe_mm"] <= 36
-    assert true["pa_mpjpe_mm"] <= 22
+    assert true["mpjpe_mm"] <= 35
+    assert true["pa_mpjpe_mm"] <= 21.5
     assert found["mpjpe_mm"] <= 57
     assert found["pa_mpjpe_mm"] <= 38
-    assert metrics["pose2d"]["error_percent"][1] <= 1.2
+    assert metrics["pose2d"]["error_percent"][1] <= 1.15
     *lower, highest = metrics["lean"]["median_error_deg"].values()
     assert 0.8 <= metrics["lean"]["slope"] <= 1.2
     assert len(lower) == 3
-    assert max(lower) <= 3
+    assert max(lower) <= 2.5
     # Few cameras that look down as steeply stand among those that the lifter has seen.
     assert highest <= 4.5

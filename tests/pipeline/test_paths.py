@@ -47,7 +47,7 @@ def test_others_may_read_what_a_library_wrote_as_private(tmp_path):
     from safetensors.numpy import save_file
 
     tmp_path.chmod(0o750)
-    with paths.write_atomic(tmp_path / "model.safetensors") as temporary:
+    with write_atomic(tmp_path / "model.safetensors") as temporary:
         save_file({"weight": np.zeros(3)}, temporary)
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 

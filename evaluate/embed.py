@@ -29,7 +29,8 @@ def embed(stage: Stage) -> "Embedding":
     """Describe every query and gallery tracklet by one feature.
 
     Writes data/features/RUN.parquet, and beside it RUN_baselines.parquet: random features, those
-    of the untrained model, and the colours of the frames.
+    of the untrained model, the colours of the frames, and where a gate weighs experts, these
+    without it.
 
     Example: python -m evaluate.embed --run walkers embed.frames=dense
     """
@@ -110,6 +111,7 @@ class Embedding:
     def make(self) -> str:
         """Make both tables, continuing an earlier run."""
         from pipeline.code.fingerprint import note_done
+        from pipeline.distances import ungated
         from train.run.processes import wait_for_all
 
         raw = self.trained.untrained()
@@ -125,6 +127,9 @@ class Embedding:
             # Cosines of colours say little: what counts is how they differ from the average.
             baselines["colour"] = found["colour"] - found["colour"].mean(0)
         feature = found["feature"]
+        alike = ungated(self.trained.comparison, feature)
+        if alike is not None:
+            baselines["equal_weights"] = alike
         self._write(self.output, {"feature": feature}, {"feature": self.trained.comparison})
         self._write(self.baselines, baselines, {"untrained": raw.comparison()})
         note_done(self._made_of, self.output, self.baselines)

@@ -109,6 +109,23 @@ def distances_of(
     raise PipelineError(f"features are compared by {comparison['kind']!r}, which nobody knows")
 
 
+def ungated(comparison: Comparison, features: np.ndarray) -> np.ndarray | None:
+    """Return features `(N, E * D)` whose cosine lets all experts of a gate count alike.
+
+    Args:
+        comparison: As for `distances_of`.
+        features: `(N, E * D + U)`.
+
+    Returns:
+        None where there is no gate.
+    """
+    if comparison["kind"] != "gated":
+        return None
+    width = np.asarray(comparison["own"]).shape[1]
+    parts, _ = _cut(features[:, : features.shape[1] - width], comparison["experts"], False)
+    return np.concatenate([normalised(part) for part in parts], axis=1)
+
+
 def told_of(field: pa.Field) -> Comparison | None:
     """Return what a table says of a column of features."""
     found = (field.metadata or {}).get(_KEY)

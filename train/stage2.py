@@ -134,7 +134,7 @@ def _learn(stage: Stage, config: dict[str, Any]) -> Any:
         found = described_people(model, people, stage.params.runtime.workers)
         pids = people.table["pid"].to_numpy()
         if model.skeleton is None or model.visual is None:
-            return {"strangers": strangers(found, pids)}
+            return {"strangers": strangers(found, pids, comparison=model.comparison())}
         rule = config["val_evaluator"]["metrics"]["same_camera_counts"]
         weights = skeleton_weights(found, people.table, rule)
         return {"skeleton_weight": weights, "strangers": strangers(found, pids, weights)}

@@ -20,6 +20,7 @@ _BASELINES = {
     "random": "random features",
     "untrained": "untrained model",
     "colour": "colours of the clothes",
+    "equal_weights": "experts that count alike",
 }
 
 

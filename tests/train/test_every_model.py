@@ -43,6 +43,8 @@ def configured(system: str, **settings: Any) -> dict[str, Any]:
         model["visual"] |= SMALL_VIT
     if "skeleton" in model:
         model["skeleton"] |= {"dim": 16, "layers": 1, "out_dim": SMALL["out_dim"]}
+    if "experts" in model:
+        model["experts"] = {"dim": 32, "heads": 2}
     model["classes"] = PIDS
     config["needs_at_test"] = take_needs(config)
     model |= settings

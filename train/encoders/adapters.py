@@ -197,6 +197,11 @@ class AdaptedVitEncoder(VitEncoder):
         for block in blocks[len(blocks) - train_blocks :]:
             block.requires_grad_(True)
 
+    @property
+    def tap_widths(self) -> list[int]:
+        """Raise a `PipelineError`: its inner layers see whole clips, which `taps` does not."""
+        raise PipelineError("an encoder with adapters shows no inner layers. Name another encoder")
+
     def clip_tokens(
         self,
         frames: Tensor,

@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -95,6 +96,19 @@ class VisualEncoder(nn.Module):
         """Return `(N, 1 + P, C)`."""
         raise NotImplementedError
 
+    @property
+    def tap_widths(self) -> list[int]:
+        """Channels of what `taps` gives.
+
+        Raises:
+            PipelineError: If there is no looking into this encoder.
+        """
+        raise PipelineError(f"{type(self).__name__} does not show its inner layers. Name another")
+
+    def taps(self, frames: Tensor, camids: Tensor | None = None) -> list[Tensor]:
+        """Return the tokens `(N, 1 + P, C)` at four depths, a quarter of the way apart."""
+        raise NotImplementedError
+
 
 @MODELS.register_module()
 class VitEncoder(VisualEncoder):
@@ -144,19 +158,37 @@ class VitEncoder(VisualEncoder):
         vit = self.vit
         x, rope = self.embed(frames, camids)
         for block in vit.blocks:
-            if self.is_checkpointing and self.training:
-                x = checkpoint(block, x, use_reentrant=False, **rope)
-            else:
-                x = block(x, **rope)
+            x = self._through(block, x, rope)
         x = vit.norm(x)
-        patches = x[:, vit.num_prefix_tokens :]
-        if vit.num_prefix_tokens:
-            first = x[:, :1]
-        else:
-            # SigLIP has no class token: its attention pool, or else the mean, takes the place.
-            pooled = vit.attn_pool(x) if vit.attn_pool is not None else x.mean(1)
-            first = pooled[:, None]
-        return torch.cat([first, patches], dim=1)
+        if vit.num_prefix_tokens or vit.attn_pool is None:
+            return self._class_first(x)
+        # SigLIP has no class token: its attention pool takes the place.
+        return torch.cat([vit.attn_pool(x)[:, None], x], dim=1)
+
+    def _through(self, block: nn.Module, x: Tensor, rope: dict[str, Any]) -> Tensor:
+        if self.is_checkpointing and self.training:
+            return checkpoint(block, x, use_reentrant=False, **rope)
+        return block(x, **rope)
+
+    def _class_first(self, x: Tensor) -> Tensor:
+        """Return the class token, or where there is none the mean, and the patches."""
+        first = x[:, :1] if self.vit.num_prefix_tokens else x.mean(1, keepdim=True)
+        return torch.cat([first, x[:, self.vit.num_prefix_tokens :]], dim=1)
+
+    @property
+    def tap_widths(self) -> list[int]:
+        """Channels of what `taps` gives."""
+        return [self.width] * 4
+
+    def taps(self, frames: Tensor, camids: Tensor | None = None) -> list[Tensor]:
+        """Return the tokens `(N, 1 + P, C)` behind each quarter of the blocks."""
+        x, rope = self.embed(frames, camids)
+        found, depth = [], len(self.vit.blocks)
+        ends = [-(-depth * quarter // 4) for quarter in range(1, 5)]
+        for number, block in enumerate(self.vit.blocks, 1):
+            x = self._through(block, x, rope)
+            found += [self._class_first(x)] * ends.count(number)
+        return found
 
     def embed(self, frames: Tensor, camids: Tensor | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Return the tokens before the first block, and what blocks are told beside them."""
@@ -214,5 +246,29 @@ class CnnEncoder(VisualEncoder):
 
     def tokens(self, frames: Tensor, camids: Tensor | None) -> Tensor:
         """Return the cells of the feature map, after their mean; cameras are not embedded."""
-        cells = self.cnn.forward_features(frames).flatten(2).transpose(1, 2)
-        return torch.cat([cells.mean(1, keepdim=True), cells], dim=1)
+        return _mean_first(self.cnn.forward_features(frames))
+
+    @property
+    def tap_widths(self) -> list[int]:
+        """Channels of what `taps` gives.
+
+        Raises:
+            PipelineError: If timm does not show the inner layers of this network.
+        """
+        if not hasattr(self.cnn, "forward_intermediates"):
+            return super().tap_widths
+        return [stage["num_chs"] for stage in self.cnn.feature_info][-4:]
+
+    def taps(self, frames: Tensor, camids: Tensor | None = None) -> list[Tensor]:
+        """Return the tokens `(N, 1 + P, C)` of the last four stages, of as many cells each."""
+        stages = len(self.cnn.feature_info)
+        maps = self.cnn.forward_intermediates(
+            frames, indices=list(range(max(0, stages - 4), stages)), intermediates_only=True
+        )
+        return [_mean_first(F.adaptive_avg_pool2d(found, self.cells)) for found in maps]
+
+
+def _mean_first(found: Tensor) -> Tensor:
+    """Return the tokens `(N, 1 + h w, C)` of a map `(N, C, h, w)`: their mean, then its cells."""
+    cells = found.flatten(2).transpose(1, 2)
+    return torch.cat([cells.mean(1, keepdim=True), cells], dim=1)

@@ -130,7 +130,19 @@ def hardest(
     pairs = known & known[:, None]
     is_positive = (is_same & pairs).fill_diagonal_(False)
     is_negative = ~is_same & pairs
-    distance = torch.cdist(features, features)
+    return hardest_of(torch.cdist(features, features), is_positive, is_negative)
+
+
+def hardest_of(
+    distance: Tensor, is_positive: Tensor, is_negative: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `hardest` does, of distances `(B, B)` and of who is whose positive and negative.
+
+    Args:
+        distance: `(B, B)`, none below zero; rows are anchors.
+        is_positive: `(B, B)`.
+        is_negative: `(B, B)`.
+    """
     furthest = distance.masked_fill(~is_positive, 0.0).max(1).values
     nearest = distance.masked_fill(~is_negative, torch.inf).min(1).values
     return furthest, nearest, is_positive.any(1) & is_negative.any(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.distances import normalised
+from pipeline.distances import Comparison, distances_of, normalised
 
 if TYPE_CHECKING:
     from train.run.calibration import Found
@@ -17,7 +17,10 @@ _SHARES = np.geomspace(0.5, 0.001, 28)
 
 
 def strangers(
-    found: "Found", pids: np.ndarray, skeleton_weight: dict[str, float] | None = None
+    found: "Found",
+    pids: np.ndarray,
+    skeleton_weight: dict[str, float] | None = None,
+    comparison: Comparison | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return how near strangers come, by the neck and by what describes them.
 
@@ -25,22 +28,26 @@ def strangers(
         found: How the held-out people are described.
         pids: Who they are.
         skeleton_weight: Of skeletons beside frames where both describe, by the neck.
+        comparison: What the distance of two descriptions is; None for cosine.
     """
     noted: dict[str, dict[str, Any]] = {}
     for neck, own in found.items():
         if skeleton_weight:
             skeleton = normalised(own["skeleton"]) * skeleton_weight[neck] ** 0.5
             own = own | {"both": np.concatenate([normalised(own["visual"]), skeleton], axis=1)}
-        noted[neck] = {kind: nearness(features, pids) for kind, features in own.items()}
+        noted[neck] = {kind: nearness(features, pids, comparison) for kind, features in own.items()}
     return noted
 
 
-def nearness(features: np.ndarray, pids: np.ndarray) -> dict[str, Any]:
+def nearness(
+    features: np.ndarray, pids: np.ndarray, comparison: Comparison | None = None
+) -> dict[str, Any]:
     """Return below which distance which share of the pairs of strangers lies.
 
     Args:
         features: `(N, C)` of tracklets of at least two persons.
         pids: Whose they are, `(N,)`.
+        comparison: What their distance is; None for cosine.
 
     Returns:
         `shares`, falling, and the `distances` that belong to them. Of `P` pairs of persons a share
@@ -48,10 +55,14 @@ def nearness(features: np.ndarray, pids: np.ndarray) -> dict[str, Any]:
         would promise too much (conformal prediction; Vovk et al., 2005). So twelve say nothing
         rarer than 1 in 67.
     """
-    unit = normalised(features)
     first, second = np.triu_indices(len(pids), 1)
     apart = pids[first] != pids[second]
-    distance = 1 - np.sum(unit[first[apart]] * unit[second[apart]], axis=1)
+    first, second = first[apart], second[apart]
+    if not comparison or comparison["kind"] == "cosine":
+        unit = normalised(features)
+        distance = 1 - np.sum(unit[first] * unit[second], axis=1)
+    else:
+        distance = distances_of(comparison, features, features)[:][first, second]
     persons = len(np.unique(pids))
     pairs = persons * (persons - 1) / 2
     shares = np.append(_SHARES[_SHARES * pairs > 1], 0.0)

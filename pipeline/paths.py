@@ -77,6 +77,11 @@ def silhouettes_file(dataset: str) -> Path:
     return Path(f"data/silhouettes/{dataset}.parquet")
 
 
+def captions_file(dataset: str) -> Path:
+    """Return the table of sentences about tracklets."""
+    return Path(f"data/captions/{dataset}.parquet")
+
+
 def shards_dir(dataset: str) -> Path:
     """Return the folder of shards."""
     return Path(f"data/shards/{dataset}")

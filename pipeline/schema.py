@@ -77,6 +77,15 @@ INDEX = pa.schema(
         *_VIEW,
     ]
 )
+# Beside the index: a tracklet has any number of sentences, and they change without its frames.
+CAPTIONS = pa.schema(
+    [
+        pa.field("tracklet", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("embedding", pa.list_(pa.float32())),
+    ]
+)
 POSE2D = pa.schema([*_KEY, *_FRAME, *_JOINTS_2D, *_STATUS])
 POSE3D = pa.schema([*_KEY, *_JOINTS_3D, *_STATUS])
 SHARD = pa.schema([*_KEY, *_VIEW, *_FRAME, *_JOINTS_2D, *_JOINTS_3D, *_PICTURES, *_STATUS])

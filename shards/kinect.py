@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from extract.captions import write_none
 from extract.index import (
     about,
     check_root,
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 def kinect(stage: Stage) -> "Conversion":
     """Turn a dataset of Kinect skeletons into an index and shards of six-frame sequences.
 
-    Writes data/index/DATASET.parquet and data/shards/DATASET/. Each sequence is a tracklet.
+    Writes data/index/DATASET.parquet and data/shards/DATASET/. Each sequence is a tracklet; the
+    table of sentences about them, data/captions/DATASET.parquet, has no rows.
 
     Example: python -m shards.kinect --dataset kgbd
     """
@@ -63,6 +65,7 @@ class Conversion:
         self._root = paths.dataset_root(stage.dataset)
         self.output = stage.out(paths.shards_dir(stage.dataset))
         self.index = stage.out(paths.index_file(stage.dataset))
+        self._captions = stage.out(paths.captions_file(stage.dataset))
         self.then = first_training(stage)
         check_root(self._root, self._parser)
 
@@ -96,6 +99,7 @@ class Conversion:
         with paths.write_atomic(self.index) as temporary:
             write_index(temporary, count(tracklets, reading), described, reading)
             judge(stage, reading, parser)
+        write_none(self._captions, stage.dataset)
         paths.publish_dir(work, self.output)
         rows = [(name.replace("_", " "), f"{n:,}") for name, n in sorted(reading.counted.items())]
         console.table(stage.dataset, ("what", "number"), rows)

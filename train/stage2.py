@@ -29,6 +29,7 @@ def stage2(stage: Stage) -> "Training":
         fit_sampler,
         report_dir,
         shard_files,
+        take_captions,
         take_data,
         take_needs,
         take_start,
@@ -41,7 +42,7 @@ def stage2(stage: Stage) -> "Training":
     config = compose("stage2", stage.params, stage.params.encoder_of(stage.key), stage.line.model)
     take_data(stage, config)
     needs_at_test = take_needs(config)
-    inputs = (*shard_files(stage), *take_start(stage, config))
+    inputs = (*shard_files(stage), *take_captions(stage, config), *take_start(stage, config))
     use_joints(config)
     _check_guide(stage, config)
     config["model"]["classes"] = fit_sampler(stage, config)

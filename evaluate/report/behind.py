@@ -31,13 +31,20 @@ def made_before(params: "Params", run: str) -> list[Made]:
     lines = [_line(params, one) for one in trained]
     datasets = list(dict.fromkeys([*(line.train for line in lines), params.runs[run].test]))
     pictures = [name for name in datasets if name in params.datasets]
+    # Sentences are read where a system is trained, and by the last stage alone.
+    taught = {line.train for line, made in zip(lines, trained, strict=True) if made[0] == "stage2"}
     kinds = ("pose2d", "pose3d")
     weights = [getattr(params.datasets[name], kind) for name in pictures for kind in kinds]
     weights += [line.start.removeprefix("data/weights/") for line in lines]
     return [
         *(("walkers", name) for name in datasets if name == "walkers"),
         *(("weights", name) for name in dict.fromkeys(weights) if name in params.weights),
-        *((stage, name) for stage in _stages_of("datasets") for name in pictures),
+        *(
+            (stage, name)
+            for stage in _stages_of("datasets")
+            for name in pictures
+            if stage != "captions" or name in taught
+        ),
         *(("kinect", name) for name in datasets if name in params.kinect),
         *trained,
         *((stage, run) for stage in _stages_of("runs") if stage not in ("stage2", "report")),

@@ -45,7 +45,7 @@ def build(folder: Path, weights: Path, scheduler: str) -> Path:
     _video(folder / "street.avi")
     (folder / "boxes.csv").write_text("frame,x,y,width,height\n0,2,2,20,40\n2,3,2,20,40\n")
     with contextlib.chdir(folder):
-        for stage in ("index", "pose2d", "pose3d", "shards", "stage1", "stage2"):
+        for stage in ("index", "captions", "pose2d", "pose3d", "shards", "stage1", "stage2"):
             make(stage, "tiny")
         for stage in ("embed", "score", "report"):
             make(stage, "tiny")

@@ -13,6 +13,7 @@ COMMANDS = [
     "extract.tracks",
     "extract.weights",
     "extract.index",
+    "extract.captions",
     "extract.pose2d",
     "extract.pose3d",
     "extract.silhouettes",

@@ -15,7 +15,7 @@ from pipeline.distances import distances_of
 from pipeline.params.config import load
 from pipeline.ranking import Ids, cmc_and_map
 from tests.conftest import ROOT
-from train.data.columns import OF_FRAMES, OF_TRACKLETS
+from train.data.columns import OF_CAPTIONS, OF_FRAMES, OF_TRACKLETS
 from train.models.base import ReidModel
 from train.parts.batch import masked_mean
 from train.registry import MODELS
@@ -76,7 +76,14 @@ def clips(needs: set[str], seed: int = 0, batch: int = PIDS * CLIPS) -> dict[str
         "angle_deg": 90 * rand(),
         "clothes": torch.arange(batch) % 2,
     }
-    return {name: value for name, value in of_frames.items() if name in needs} | {
+    # A clip in four of which nothing is said.
+    is_said = torch.arange(batch)[:, None] % 4 > 0
+    of_captions = {
+        "words": (torch.arange(batch)[:, None] // CLIPS * 50 + torch.arange(1, 49)) * is_said,
+        "text": rand(512) * is_said,
+    }
+    of_some = of_frames | of_captions
+    return {name: value for name, value in of_some.items() if name in needs} | {
         "frame_mask": torch.ones(batch, FRAMES, dtype=torch.bool),
         "xyz": rand(FRAMES, 17, 3) - 0.5,
         "mask": mask,
@@ -223,7 +230,7 @@ def test_the_order_of_a_batch_and_its_size_change_nothing(system):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_what_is_not_needed_at_test_changes_no_feature(system):
     model, needs, needs_at_test = built(system)
-    inputs = clips(needs | needs_at_test | {"frames", "kps", "silhouettes", "erased", "heights"})
+    inputs = clips(needs | needs_at_test | {*OF_FRAMES, *OF_CAPTIONS})
     expected = features_of(model, inputs)
     known = {*needs_at_test, "frame_mask"} | ({"mask"} if "xyz" in needs_at_test else set())
     others = clips(set(inputs), seed=1)
@@ -284,8 +291,8 @@ def test_two_of_a_kind_come_closer(system):
 
 
 def test_the_batch_here_is_that_of_the_data_sets():
-    made = clips({*OF_FRAMES})
-    assert {*OF_FRAMES, *OF_TRACKLETS, "frame_mask", "mask"} == made.keys()
+    made = clips({*OF_FRAMES, *OF_CAPTIONS})
+    assert {*OF_FRAMES, *OF_TRACKLETS, *OF_CAPTIONS, "frame_mask", "mask"} == made.keys()
 
 
 def test_padding_would_be_noticed():

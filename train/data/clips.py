@@ -24,7 +24,8 @@ class ClipDataset(TrackletClips):
         transforms: Configurations of `train.data.transforms`.
         held_out: This many identities, the last of the sorted ones, are kept for validation.
         options: `limit` uses only the first tracklets; `needs` names the columns of a batch that
-            the system asks for (`train.parts.batch`), frames alone when it is left out;
+            the system asks for (`train.parts.batch`), frames alone when it is left out; `captions`
+            names the table of sentences for those who ask for `words` or `text`;
             `shuffle_frames=True` puts those of every clip, with their skeletons, into random
             order, which destroys the motion.
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Of every frame, and of a whole tracklet.
 OF_FRAMES = ("frames", "xyz", "kps", "silhouettes", "erased", "heights")
 OF_TRACKLETS = ("camids", *VIEW)
+# Of what is said about it (`train.data.captions`).
+OF_CAPTIONS = ("words", "text")
 _NAMED = {"spectrum": SPECTRA, "platform": PLATFORMS}
 
 
@@ -38,8 +40,8 @@ def check_needs(shards: "Shards", table: "pd.DataFrame", needs: Collection[str])
         PipelineError: If there is no column of that name, or the shards hold nothing in it.
     """
     for name in needs:
-        if name not in (*OF_FRAMES, *OF_TRACKLETS):
-            known = (*OF_FRAMES, *OF_TRACKLETS)
+        known = (*OF_FRAMES, *OF_TRACKLETS, *OF_CAPTIONS)
+        if name not in known:
             raise PipelineError(f"no batch has a column {name!r}. {did_you_mean(name, known)}")
         if not _holds(shards, table, name):
             raise PipelineError(

@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR
 from pipeline.schema import Status
 from shards.read import Shards
+from train.data.captions import Captions, captions_of
 from train.data.columns import check_needs, joints_2d, seen, silhouettes
 from train.data.transforms import build
 
@@ -45,6 +46,7 @@ class TrackletClips(Dataset[Item]):
         limit: int = 0,
         needs: Collection[str] = ("frames",),
         shuffle_frames: bool = False,
+        captions: str | None = None,
     ) -> None:
         """Select the tracklets; frames are read when asked for."""
         # OpenCV's threads would only compete with the other workers.
@@ -54,12 +56,15 @@ class TrackletClips(Dataset[Item]):
         table = table[table["split"].isin(splits)].reset_index(drop=True)
         self.table = _first(table, limit, splits)
         check_needs(self.shards, self.table, needs)
+        self._captions_file = captions
         self.clip_frames = clip_frames
         self.height, self.width = frame_size
         self.needs, self.shuffle_frames = frozenset(needs), shuffle_frames
         self._transforms = build(transforms)
         if not len(self.table):
             raise PipelineError(f"{root} holds no tracklets of {' or '.join(splits)}")
+        # Those who are kept may be fewer; what is missing altogether is said at once.
+        captions_of(captions, self.table, needs)
 
     def readable(self, position: int) -> np.ndarray:
         """Return the global rows of a tracklet whose frames can be decoded."""
@@ -70,6 +75,10 @@ class TrackletClips(Dataset[Item]):
     @cached_property
     def _seen(self) -> dict[str, Tensor]:
         return seen(self.table)
+
+    @cached_property
+    def _said(self) -> Captions | None:
+        return captions_of(self._captions_file, self.table, self.needs)
 
     def clip(
         self, rows: np.ndarray, position: int, rng: np.random.Generator | None
@@ -82,6 +91,8 @@ class TrackletClips(Dataset[Item]):
             rng: Makes the transforms' choices; None leaves the frames as they are.
         """
         view = {name: column[position] for name, column in self._seen.items()}
+        if self._said is not None:
+            view |= self._said(position, rng)
         if not len(rows):
             return self._blank() | view
         if self.shuffle_frames:

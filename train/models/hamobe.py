@@ -1,4 +1,4 @@
-"""HAMoBE: experts for appearance, shape and gait on a frozen encoder, weighed anew for each pair."""
+"""HAMoBE: experts for appearance, shape and gait on a frozen encoder, weighed for each pair."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -23,6 +23,11 @@ How a clip was seen, always there:
 - `altitude_m`, `distance_m`, `angle_deg` `(B,)`, NaN where unknown;
 - `clothes` `(B,)`, an outfit of the person, -1 where unknown.
 
+What was said about a clip, in training alone and where the system needs it:
+
+- `words` `(B, W)`: numbers of the words of one sentence, 0 where there is none;
+- `text` `(B, E)`: what a text encoder made of it, zeros where there is none.
+
 A system says in `needs` what it looks at in training, and in `needs_at_test` what at test. What
 shards lack is an error before anything runs, and at test a model is given nothing else.
 """

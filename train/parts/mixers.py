@@ -153,7 +153,8 @@ class TokenResampler(nn.Module):
         when = position_code(length, dim, tokens.device)[:, None]
         memory = self.read_norm(tokens + when).flatten(1, 2)
         mask = None if frame_mask is None else frame_mask.repeat_interleave(places, dim=1)
-        found = self.tokens.expand(batch, -1, -1)
+        # A copy: a counter of operations stumbles over a view of a parameter without gradients.
+        found = self.tokens.repeat(batch, 1, 1)
         for layer in self.layers:
             found = layer(found, memory, mask)
         return found

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import paths
+from pipeline import paths, schema
 from pipeline.errors import PipelineError
 from pipeline.names import listed
 from pipeline.stage import Stage
+from train.data.columns import OF_CAPTIONS
 from train.registry import DATASETS, MODELS
 from train.run.compose import Config
 from train.weights.checkpoint import made_by, published
@@ -73,6 +74,21 @@ def take_needs(config: Config) -> list[str]:
     MODELS.get(model["type"]).check(model.get("weights") or {}, model.get("without") or ())
     data["needs"] = sorted(_needs(model, "needs"))
     return sorted(_needs(model, "needs_at_test"))
+
+
+def take_captions(stage: Stage, config: Config) -> tuple[Path, ...]:
+    """Let the data set read sentences where the system needs them; return the file they are in.
+
+    Raises:
+        PipelineError: If it is not there.
+    """
+    data = config["train_dataloader"]["dataset"]
+    if not set(data["needs"]) & set(OF_CAPTIONS):
+        return ()
+    file = stage.read(paths.captions_file(stage.dataset))
+    schema.check(file, schema.CAPTIONS, stage.rebuild("captions"))
+    data["captions"] = str(file)
+    return (file,)
 
 
 def _needs(config: Any, when: str) -> set[str]:

@@ -51,6 +51,9 @@ def test_all_that_is_made_before_a_report_is_of_its_datasets_trainings_and_itsel
     assert weights == {"rtmpose_m", "walkers_pose", "clip_vit_b16"}
     for stage in ("index", "pose2d", "silhouettes", "pose3d", "shards"):
         assert {name for one, name in found if one == stage} == {"mine", "walkers"}
+    # Nothing is learnt from what is said of those who are only looked for.
+    taught = params.runs["second"].train
+    assert [name for stage, name in found if stage == "captions"] == [taught]
     assert found[-4:] == [
         ("stage1", "first"), ("stage2", "second"), ("embed", "second"), ("score", "second"),
     ]  # fmt: skip

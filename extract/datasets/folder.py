@@ -5,7 +5,8 @@
 or `frames.csv` in the dataset's folder, one line per frame in any order, with the columns
 `path,split,pid,camid,tracklet` and optionally `frame` (a number to sort by), `clothes`, `spectrum`
 (visible, infrared), `platform` (ground, aerial), `altitude_m`, `distance_m`, `angle_deg`: those of
-a tracklet's first frame count, and so does its `caption` (`extract.captions`). Paths are relative to the dataset's folder.
+a tracklet's first frame count, and so does its `caption` (`extract.captions`). Paths are relative
+to the dataset's folder.
 
 Person 0 is a distractor, -1 is junk, which is left out. The others keep their number where all
 names are numbers; else they are numbered from 1 in the order of their names. Cameras are numbered

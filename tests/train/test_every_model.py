@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from pipeline.distances import distances_of
 from pipeline.params.config import load
@@ -17,7 +16,6 @@ from pipeline.ranking import Ids, cmc_and_map
 from tests.conftest import ROOT
 from train.data.columns import OF_CAPTIONS, OF_FRAMES, OF_TRACKLETS
 from train.models.base import ReidModel
-from train.parts.batch import masked_mean
 from train.registry import MODELS
 from train.run.compose import compose
 from train.run.setup import take_needs
@@ -293,15 +291,3 @@ def test_two_of_a_kind_come_closer(system):
 def test_the_batch_here_is_that_of_the_data_sets():
     made = clips({*OF_FRAMES, *OF_CAPTIONS})
     assert {*OF_FRAMES, *OF_TRACKLETS, *OF_CAPTIONS, "frame_mask", "mask"} == made.keys()
-
-
-def test_padding_would_be_noticed():
-    class Careless(nn.Module):
-        def forward(self, frames: torch.Tensor) -> torch.Tensor:
-            return frames.mean(1)
-
-    frames, mask = torch.rand(2, 4, 3), torch.tensor([[True] * 4, [True, True, True, False]])
-    spoilt = frames.clone()
-    spoilt[~mask] = 9.0
-    assert torch.equal(masked_mean(spoilt, mask), masked_mean(frames, mask))
-    assert not torch.equal(Careless()(spoilt), Careless()(frames))

@@ -77,28 +77,30 @@ class CgClipModel(ReidModel):
         """
         super().__init__(visual, None, "visual", data_preprocessor, neck, weights, without)
         self.label_smoothing = label_smoothing
+        self.triplet = BatchHardTripletLoss(margin)
         width, dim = self.visual.width, self.visual.out_dim
         sizes = {"visual": width, "projected": dim}
-        self.memory: Any = None
         self.resampler: Any = None
-        self.captions: Any = None
-        self.refiner: Any = None
         if "resampler" not in self.without:
             settings: dict[str, Any] = {"heads": max(1, width // 64)}
             self.resampler = TokenResampler(width, **settings | (resampler or {}))
             sizes["resampled"] = width
         self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in sizes.items()})
-        self.triplet = BatchHardTripletLoss(margin)
+        self.memory: Any = None
         if "memory" not in self.without:
             has_updater = "updater" not in self.without
             self.memory = IdentityMemory(classes, dim, temperature, updater, has_updater)
+        self.captions: Any = None
+        self.refiner: Any = None
         if "captions" not in self.without:
             self.captions = MODELS.build(WORDS | (captions or {}) | {"out_dim": dim})
             self.contrast = SupConLoss(temperature)
-            if self.memory is not None:
-                self.refiner = CaptionRefiner(dim)
-                length, kind = self.captions.length, self.captions.kind
-                self.said = SaidOf(classes, captions_kept, length, kind)
+            self._read_captions(classes, captions_kept)
+
+    def _read_captions(self, classes: int, kept: int) -> None:
+        if self.memory is not None:
+            self.refiner = CaptionRefiner(self.visual.out_dim)
+            self.said = SaidOf(classes, kept, self.captions.length, self.captions.kind)
 
     def refresh(self, dataset: Any) -> None:
         """Remember the mean projected feature of each training identity, and what is said of it."""

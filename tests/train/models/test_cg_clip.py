@@ -22,7 +22,7 @@ from tests.train.test_every_model import (
 from tests.train.tiny import rows, write_project
 from train.registry import MODELS
 from train.run.setup import take_needs
-from train.weights.checkpoint import load
+from train.weights.checkpoint import load, published
 
 RUN = [
     "runs.tiny.model=cg_clip",
@@ -113,12 +113,13 @@ def test_a_run_learns_from_them_and_again_when_they_change(project):
     index = pq.read_table("data/index/tiny.parquet")["tracklet"].to_pylist()
     file = project / "data/raw/tiny/captions.jsonl"
 
-    def trained(word: str) -> dict:
+    def trained(word: str) -> tuple[dict, dict]:
         lines = [{"tracklet": one, "text": f"{word} {one[:4]}"} for one in index]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
         make("captions", "tiny")
         make("stage2", "tiny", *RUN, "stage2.epochs=1")
-        return load(Path("work/try/trial/models/tiny/stage2.safetensors"))
+        made = Path("work/try/trial/models/tiny/stage2.safetensors")
+        return load(made)[0], published(made)
 
     state, about = trained("person")
     assert about["clips"]["needs"] == ["camids", "frames"]

@@ -43,6 +43,11 @@ BY_CLOTHES = (
     NamedSearch("clothes.same", clothes="same"),
     NamedSearch("clothes.changing", clothes="changing"),
 )
+# Of every dataset seen in visible and in infrared light that has no such search of its own.
+BY_SPECTRUM = (
+    NamedSearch("spectrum.I2V", {"spectrum": "infrared"}, {"spectrum": "visible"}),
+    NamedSearch("spectrum.V2I", {"spectrum": "visible"}, {"spectrum": "infrared"}),
+)
 REVERSED = NamedSearch("reversed", is_reversed=True)
 
 

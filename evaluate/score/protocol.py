@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluate.score.features import Features
-from extract.rules import ALL, BY_CLOTHES, NamedSearch
+from extract.rules import ALL, BY_CLOTHES, BY_SPECTRUM, NamedSearch
 from pipeline.distances import distances_of
 from pipeline.errors import PipelineError
 from pipeline.ranking import Distances, Ids, Retrieval, cmc_and_map
@@ -53,12 +53,23 @@ class Search:
 
     def others(self) -> list["Search"]:
         """Return the named searches that can be made out of all queries and gallery."""
+        return [self.named(one) for one in self.named_ones()]
+
+    def named_ones(self) -> list[NamedSearch]:
+        """Return what the named searches are."""
         knows_clothes = self.query.ids.clothes is not None
         return [
-            self.named(one)
-            for one in self.rules.searches
+            one
+            for one in (*self.rules.searches, *self._by_spectrum())
             if one.name and (one.clothes == "general" or knows_clothes)
         ]
+
+    def _by_spectrum(self) -> tuple[NamedSearch, ...]:
+        """Return the searches across spectra, where both are on both sides and none is a rule."""
+        own = [{*one.query, *one.gallery} for one in self.rules.searches]
+        sides = [set(side.views.get("spectrum", ())) for side in (self.query, self.gallery)]
+        is_both = all(side >= {"visible", "infrared"} for side in sides)
+        return BY_SPECTRUM if is_both and not any("spectrum" in one for one in own) else ()
 
     def named(self, one: NamedSearch) -> "Search":
         """Return another search of these queries and this gallery.

@@ -179,6 +179,27 @@ def _named(
         for key in above:
             place = place.setdefault(key, {})
         place[last] = scores
+    for above, names in _both_ways(whole).items():
+        ways = [found.get(above, {}).get(name) for name in names]
+        if all(ways):
+            counted = {name: sum(way[name] for way in ways) for name in ("queries", COUNTS[0])}
+            found[above]["mean"] = average([_without(way, *COUNTS) for way in ways]) | counted
+    return found
+
+
+def _both_ways(whole: Search) -> dict[str, list[str]]:
+    """Return the searches that are each other's reverse, by the mapping that both stand in."""
+    found: dict[str, list[str]] = {}
+    ones = [one for one in whole.named_ones() if one.name.count(".") == 1]
+    for one in ones:
+        above, name = one.name.split(".")
+        is_reversed = any(
+            other.name.startswith(f"{above}.")
+            and (other.query, other.gallery) == (one.gallery, one.query)
+            for other in ones
+        )
+        if is_reversed and one.query != one.gallery:
+            found.setdefault(above, []).append(name)
     return found
 
 

@@ -7,14 +7,17 @@ Where: the challenge pages of VReID-XFD (Kaggle, `detreidxv1`) and AG-VPReID.
                                                                    case3_aerial_to_aerial
 
 `case` of the dataset in params.yaml chooses the test folder. A frame's name holds fields between
-`_`: fewer than eight mean the ground (camera 0); else the last but one is the session, and
-session 1 is camera 1, any other is camera 2. The official scorer takes every tracklet for a camera
-of its own, so nothing of the query's own camera is left out, and so do we. It reports the
-trapezoid AP (`mAP_trapezoid`) while the training code next to it prints the standard one. Test
-persons are anonymous on Kaggle; no counts are asserted.
+`_`, counted from 0: fewer than eight mean the ground (camera 0); else fields 6, 7 and 8 are
+altitude and distance in metres and the angle in degrees, and the last but one is the session:
+session 1 is camera 1, any other is camera 2. A tracklet is as its first frame says. The official
+scorer takes every tracklet for a camera of its own, so nothing of the query's own camera is left
+out, and so do we. It reports the trapezoid AP (`mAP_trapezoid`) while the training code next to it
+prints the standard one. Test persons are anonymous on Kaggle; no counts are asserted.
 """
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder, list_folders
 from pipeline.errors import PipelineError, did_you_mean
@@ -22,6 +25,7 @@ from pipeline.errors import PipelineError, did_you_mean
 SOURCE = "Get the challenge's archive (docs/datasets.md)."
 FACTS = DatasetFacts(source=SOURCE, same_camera_counts=True)
 AERIAL_FIELDS = 8
+MEASURED = ("altitude_m", "distance_m", "angle_deg")
 
 
 def read(reading: ParserInput) -> Iterator[Tracklet]:
@@ -43,11 +47,25 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
                 path = f"{folder}/{person}/{tracklet}"
                 found = from_folder(reading, path, f"{split}_{tracklet}", pids[person], 0, split)
                 if found:
-                    yield found._replace(camid=_camera(found.frames[0]))
+                    yield found._replace(**_view(found.frames[0]))
 
 
-def _camera(path: str) -> int:
+def _view(path: str) -> dict[str, Any]:
+    """Return what the name of a frame says of how it was seen: the columns of an index."""
     fields = path.rpartition("/")[2].rpartition(".")[0].split("_")
     if len(fields) < AERIAL_FIELDS:
-        return 0
-    return 1 if fields[-2] == "1" else 2
+        return {"camid": 0, "platform": "ground"}
+    # Of a shorter name the session is one of the fields that would be a number.
+    numbers = dict(zip(MEASURED, fields[6:-2], strict=False))
+    found = {name: _number(text) for name, text in numbers.items()}
+    return found | {"camid": 1 if fields[-2] == "1" else 2, "platform": "aerial"}
+
+
+def _number(text: str) -> float | None:
+    """Return a number, whatever unit stands behind it; None where there is none.
+
+    >>> _number("80"), _number("5.8m"), _number("x")
+    (80.0, 5.8, None)
+    """
+    found = re.match(r"\d+(\.\d+)?", text)
+    return float(found[0]) if found else None

@@ -14,7 +14,7 @@ from evaluate.score.protocol import Rules, headline, make_search
 from evaluate.score.rerank import rerank
 from evaluate.score.run import score_tables
 from evaluate.score.views import by_view
-from extract.rules import NamedSearch, rules_of, written
+from extract.rules import BY_CLOTHES, NamedSearch, rules_of, written
 from pipeline import schema
 from pipeline.distances import distances_of, telling
 from pipeline.errors import PipelineError
@@ -56,11 +56,13 @@ def table(known: dict[str, np.ndarray], tmp_path: Path) -> Path:
     return file
 
 
-def index_of(folder: Path, same_camera_counts: bool) -> Path:
+def index_of(
+    folder: Path, same_camera_counts: bool, searches: tuple[NamedSearch, ...] = (I2V, V2I)
+) -> Path:
     rules = {
         "gallery_includes_queries": True,
         "same_camera_counts": same_camera_counts,
-        "searches": (I2V, V2I),
+        "searches": searches,
     }
     file = folder / "cross.parquet"
     about = schema.with_metadata(schema.INDEX, dataset="cross", rules=written(rules))
@@ -113,6 +115,33 @@ def test_tables_by_view_are_made_of_parts_of_the_search(table, tmp_path):
     means = np.array([r["mAP"] for r in bins])
     assert (means * counts).sum() / counts.sum() == pytest.approx(plain.mean_ap)
     assert not [r for r in rows if r["column"] in ("platform", "altitude_m")]
+
+
+def test_both_spectra_are_searched_for_each_other_and_averaged(known, table, tmp_path):
+    params = load(["score.bootstrap.samples=10"], path=ROOT / "params.yaml")
+    index = index_of(tmp_path, False, BY_CLOTHES)
+    found = score_tables(params, [table], tmp_path / "out", index)["spectrum"]
+    for name, place in (("I2V", "i2v"), ("V2I", "v2i")):
+        expected = known[f"out.{place}.camera_left_out.mAP"][0]
+        assert found[name]["mAP"] == pytest.approx(expected, abs=1e-6)
+    for name in ("mAP", "rank1", "mINP"):
+        assert found["mean"][name] == pytest.approx((found["I2V"][name] + found["V2I"][name]) / 2)
+    counted = [found[name]["queries_scored"] for name in ("I2V", "V2I", "mean")]
+    assert counted[2] == counted[0] + counted[1]
+
+
+def test_a_protocol_that_says_what_is_searched_for_is_left_alone(table, tmp_path):
+    params = load(["score.bootstrap.samples=10"], path=ROOT / "params.yaml")
+    own = score_tables(params, [table], tmp_path / "own", index_of(tmp_path, False))
+    assert "spectrum" not in own
+    # Of one light alone there is nothing to search across.
+    visible = pq.read_table(table)
+    visible = visible.set_column(
+        visible.column_names.index("spectrum"), "spectrum", pa.array(["visible"] * len(visible))
+    )
+    pq.write_table(visible, table)
+    index = index_of(tmp_path, False, BY_CLOTHES)
+    assert "spectrum" not in score_tables(params, [table], tmp_path / "one", index)
 
 
 def test_a_filter_by_what_the_table_does_not_hold_is_one_line(table):

@@ -279,33 +279,3 @@ class TestMevid:
         (tree / "track_test_info.txt").write_text("1 2 201 3 330\n3 3 201 4 508\n")
         with pytest.raises(PipelineError, match="do not belong together"):
             index(tree, "mevid")
-
-
-class TestVreidXfd:
-    AERIAL = "0024_a_b_c_d_e_80_20_30_{session}_1.jpg"
-
-    @pytest.fixture
-    def tree(self, tmp_path: Path, put: Callable) -> Path:
-        put(tmp_path, ["train/0024/0024_5453/0024_1_2.jpg"])
-        put(tmp_path, [f"train/0024/0024_9/{self.AERIAL.format(session=2)}"])
-        for case in ("case1_aerial_to_ground", "case3_aerial_to_aerial"):
-            aerial = self.AERIAL.format(session=1)
-            put(tmp_path, [f"{case}/query/0025/0025_1/{aerial}"])
-            put(tmp_path, [f"{case}/gallery/0025/0025_{case[4]}2/0025_1_2.jpg"])
-        return tmp_path
-
-    def test_the_case_chooses_the_test_folders(self, tree: Path, index: Callable) -> None:
-        first = index(tree, "vreid_xfd")
-        third = index(tree, "vreid_xfd", case="case3_aerial_to_aerial")
-        assert "gallery_0025_12" in first["rows"]
-        assert "gallery_0025_32" in third["rows"]
-        assert {n: r["camid"] for n, r in first["rows"].items()} == {
-            "gallery_0025_12": 0,
-            "query_0025_1": 1,
-            "train_0024_5453": 0,
-            "train_0024_9": 2,
-        }
-
-    def test_an_unknown_case_gets_a_suggestion(self, tree: Path, index: Callable) -> None:
-        with pytest.raises(PipelineError, match="Did you mean case1_aerial_to_ground"):
-            index(tree, "vreid_xfd", case="case1_aerial_ground")

@@ -27,6 +27,7 @@ OTHERS = (
     "skeletons",
     "strangers",
     "syncs",
+    "systems",
     "train",
 )
 

@@ -22,7 +22,7 @@ def test_every_system_has_a_row_and_every_row_a_system():
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_row_names_the_parts_and_the_needs_of_its_class(system):
-    _, source, parts, needs, ours, licence, _ = rows()[system]
+    _, source, parts, needs, ours, licence = rows()[system]
     config = configured(system)
     made = MODELS.get(config["model"]["type"])
     assert tuple(re.findall(r"`(\w+)`", parts)) == made.parts

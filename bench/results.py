@@ -4,16 +4,12 @@ Run:     python -m bench.results
 Go on:   the same command; what docs/results.json holds is not trained again
 
 Each cell is a DVC experiment, so that what a world has in common (frames, joints, shards, stage 1)
-is made once. Experiments run in clones of the project (work/results/), which keep the files of the
-last one: in those of `dvc exp run --temp` every frame would have to be laid out anew.
+is made once. Experiments run in clones of the project (work/results/).
 """
 
 import hashlib
 import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,10 +33,10 @@ from bench.cells import (
     key,
     overrides,
 )
+from bench.clones import Clone
 from bench.measure import machine, rewrite
 from pipeline import console, paths
 from pipeline.cli import run
-from pipeline.errors import PipelineError
 
 PAGE, FOUND = Path("docs/results.md"), Path("docs/results.json")
 
@@ -79,64 +75,24 @@ def present(found: dict[str, Scores], seeds: int) -> dict[str, Scores]:
     }
 
 
-class Clone:
-    """A clone of the project in which experiments run, one after the other."""
+def run_cell(clone: Clone, cell: Cell) -> dict[str, Scores]:
+    """Run the experiment of a cell; return its scores, and those of its colour baseline.
 
-    def __init__(self, number: int) -> None:
-        """Make the clone, or bring it up to date."""
-        self.folder = paths.WORK / "results" / str(number)
-        if not self.folder.exists():
-            _call(["git", "clone", "--quiet", ".", str(self.folder)])
-        self.head = _call(["git", "rev-parse", "HEAD"]).strip()
-        self._call("git", "fetch", "--quiet")
-        self._call("git", "checkout", "--quiet", "--force", "--detach", self.head)
-        cache = _call(["dvc", "cache", "dir"]).strip()
-        self._call("dvc", "cache", "dir", "--local", str(Path(cache).resolve()))
-
-    def run(self, cell: Cell) -> dict[str, Scores]:
-        """Run the experiment of a cell; return its scores, and those of its colour baseline.
-
-        Raises:
-            PipelineError: If it failed.
-        """
-        name = "results-" + "".join(c if c.isalnum() else "-" for c in key(cell))
-        ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
-        # One that ended just before this program was stopped is there already.
-        if not self._call("git", "for-each-ref", ref):
-            # Turn the knobs of the experiment before back; dvc.lock still says what lies here.
-            self._call("git", "checkout", "--quiet", "HEAD", "--", "params.yaml")
-            changes = [f"--set-param={override}" for override in overrides(cell)]
-            self._call("dvc", "exp", "run", "--name", name, *changes, TARGET)
-        _call(["git", "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}"])
-        metrics = json.loads(self._call("git", "show", f"{ref}:reports/walkers/scores.json"))
-        world, variant, seed = cell
-        found = {cell: metrics}
-        # Colours are averaged over the frames of a clip, so those of longer clips differ a little.
-        if variant == BASELINE:
-            found[world, COLOUR, seed] = metrics["baselines"]["colour"]
-        names = ("mAP", "mINP", "rank1")
-        return {
-            key(at): {name: scores[name] for name in names} | {"version": version(at)}
-            for at, scores in found.items()
-        }
-
-    def _call(self, *command: str) -> str:
-        return _call(list(command), self.folder)
-
-
-def _call(command: list[str], folder: Path | None = None) -> str:
-    # Experiments run side by side; threads that wait for each other would take ten times as long.
-    # DVC is that of this Python, whether its environment is activated or not.
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PATH": programs}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    if done.returncode:
-        log = paths.WORK / "results.log"
-        log.parent.mkdir(exist_ok=True)
-        log.write_text(done.stdout + done.stderr)
-        said = " ".join(command)
-        raise PipelineError(f"`{said}` failed: see {log}, mend it and run this again")
-    return done.stdout
+    Raises:
+        PipelineError: If it failed.
+    """
+    name = "results-" + "".join(c if c.isalnum() else "-" for c in key(cell))
+    metrics = clone.experiment(name, overrides(cell), TARGET)
+    world, variant, seed = cell
+    found = {cell: metrics}
+    # Colours are averaged over the frames of a clip, so those of longer clips differ a little.
+    if variant == BASELINE:
+        found[world, COLOUR, seed] = metrics["baselines"]["colour"]
+    names = ("mAP", "mINP", "rank1")
+    return {
+        key(at): {name: scores[name] for name in names} | {"version": version(at)}
+        for at, scores in found.items()
+    }
 
 
 def table(found: dict[str, Scores]) -> str:
@@ -224,14 +180,14 @@ def _train(
     """Train the cells of each group one after the other, some groups side by side."""
     clones: Queue[Clone] = Queue()
     for number in range(jobs):
-        clones.put(Clone(number))
+        clones.put(Clone("results", number))
     lock = Lock()
 
     def train(group: list[Cell]) -> None:
         clone = clones.get()
         try:
             for cell in group:
-                scores = clone.run(cell)
+                scores = run_cell(clone, cell)
                 with lock:
                     found.update(scores)
                     keep()

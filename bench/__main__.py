@@ -20,6 +20,7 @@ OTHERS = (
     "__init__",
     "__main__",
     "cells",
+    "day_one",
     "measure",
     "results",
     "scale",

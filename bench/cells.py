@@ -1,13 +1,20 @@
 """What `bench.results` trains: in three rendered worlds the method, without one part or another.
 
+The other systems have worlds of their own (`bench.day_one`).
+
 A cell is a world, a variant and a seed; it is made by what it changes in params.yaml.
 """
+
+from bench import day_one
 
 RUN = "walkers"
 TARGET = f"score@{RUN}"
 BASELINE, COLOUR = "visual baseline", "colour baseline"
 # The stages behind a score; the lines they work on are all called walkers.
-STAGES = ("walkers", "index", "pose2d", "pose3d", "shards", "stage1", "stage2", "embed", "score")
+STAGES = (
+    "walkers", "index", "captions", "pose2d", "silhouettes", "pose3d", "shards", "stage1", "stage2",
+    "embed", "score",
+)  # fmt: skip
 
 ENCODER = "conv_stem_small"
 # Tracklets of more than one step, so that gait can be seen; small frames, so that many runs fit.
@@ -111,6 +118,8 @@ def overrides(cell: Cell) -> list[str]:
     """Return what the experiment of a cell changes in params.yaml."""
     world, variant, seed = cell
     seeds = [f"stage1.seed={seed}", f"stage2.seed={seed}"]
+    if world in day_one.WORLDS:
+        return [*day_one.SETTING, *day_one.WORLDS[world], *day_one.VARIANTS[variant], *seeds]
     _, base, *changes = ONCE.get(variant, (world, variant))
     return [*SETTING, *WORLDS[world], *VARIANTS[base], *changes, *seeds]
 
@@ -130,4 +139,9 @@ def groups(seeds: int) -> list[list[Cell]]:
     }
     for name, (world, base, _) in ONCE.items():
         found[0, "true" in base, world].append((world, name, 0))
-    return list(found.values())
+    others = [
+        [(world, name, seed) for name in day_one.variants(world)]
+        for seed in range(seeds)
+        for world in day_one.WORLDS
+    ]
+    return [*found.values(), *others]

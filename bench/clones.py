@@ -45,7 +45,7 @@ class Clone:
         Raises:
             PipelineError: If it failed.
         """
-        ref = f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
+        ref = self._ref(name)
         # One that ended just before this program was stopped is there already.
         if not self.call("git", "for-each-ref", ref):
             # Turn the knobs of the experiment before back; dvc.lock still says what lies here.
@@ -53,7 +53,14 @@ class Clone:
             assigned = [f"--set-param={change}" for change in changes]
             self.call("dvc", "exp", "run", "--name", name, *assigned, target)
         call(["git", "fetch", "--quiet", str(self.folder), f"+{ref}:{ref}"])
-        return json.loads(self.call("git", "show", f"{ref}:reports/{DEFAULT}/scores.json"))
+        return self.published(name, "scores.json")
+
+    def published(self, name: str, file: str) -> Any:
+        """Return what a JSON file of the report of an experiment holds."""
+        return json.loads(self.call("git", "show", f"{self._ref(name)}:reports/{DEFAULT}/{file}"))
+
+    def _ref(self, name: str) -> str:
+        return f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
 
     def call(self, *command: str) -> str:
         """Run a command in the clone and return what it prints."""

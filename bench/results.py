@@ -1,4 +1,6 @@
-"""Train every part of the method in three rendered worlds, and write the table of docs/results.md.
+"""Train every part of the method in three rendered worlds, and write the tables of docs/results.md.
+
+The other systems too, each in the world that shows what it is for (`bench.day_one`).
 
 Run:     python -m bench.results
 Go on:   the same command; what docs/results.json holds is not trained again
@@ -19,6 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench import day_one
 from bench.cells import (
     BASELINE,
     COLOUR,
@@ -39,6 +42,8 @@ from pipeline import console, paths
 from pipeline.cli import run
 
 PAGE, FOUND = Path("docs/results.md"), Path("docs/results.json")
+# Of a table, at most.
+SEEDS = 10
 
 # `mAP`, `mINP`, `rank1`, and `version`: the digest of the code and the knobs that made them.
 Scores = dict[str, Any]
@@ -84,13 +89,16 @@ def run_cell(clone: Clone, cell: Cell) -> dict[str, Scores]:
     name = "results-" + "".join(c if c.isalnum() else "-" for c in key(cell))
     metrics = clone.experiment(name, overrides(cell), TARGET)
     world, variant, seed = cell
+    more = {}
+    if world in day_one.WORLDS:
+        more = {"also": day_one.also(metrics, clone.published(name, "by_view.json"))}
     found = {cell: metrics}
     # Colours are averaged over the frames of a clip, so those of longer clips differ a little.
     if variant == BASELINE:
         found[world, COLOUR, seed] = metrics["baselines"]["colour"]
     names = ("mAP", "mINP", "rank1")
     return {
-        key(at): {name: scores[name] for name in names} | {"version": version(at)}
+        key(at): {name: scores[name] for name in names} | more | {"version": version(at)}
         for at, scores in found.items()
     }
 
@@ -143,6 +151,7 @@ def write(found: dict[str, Scores], total: int) -> None:
         temporary.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
     rewrite("results", f"{said(found, total)}\n\n{table(found)}", PAGE)
     rewrite("tried", tried(found), PAGE)
+    rewrite("day_one", day_one.table(found, SEEDS), PAGE)
 
 
 def said(found: dict[str, Scores], total: int) -> str:

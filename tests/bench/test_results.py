@@ -48,7 +48,7 @@ def test_a_cell_starts_from_the_encoder_it_names_and_both_stages_compose(cell):
     assert Path(f"conf/encoder/{encoder}.yaml").is_file()
     compose("stage1", params, first.encoder)
     system = compose("stage2", params, encoder, line.model)["model"]
-    assert ("visual" in system) == (line.model == "csip")
+    assert ("visual" in system) == (line.model != "skeleton")
 
 
 def test_what_other_code_or_knobs_found_is_left_out_and_counted(monkeypatch):

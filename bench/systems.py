@@ -87,7 +87,8 @@ def counted(system: str) -> Numbers:
         with FlopCounterMode(display=False) as step:
             with saved_bytes(own) as saved:
                 terms: dict[str, Tensor] = model(inputs, labels, mode="loss")
-                loss = sum(value for name, value in terms.items() if name.startswith("loss_"))
+                weighed = [value for name, value in terms.items() if name.startswith("loss_")]
+                loss = torch.stack(weighed).sum()
             kept = saved()
             loss.backward()
         with torch.no_grad(), FlopCounterMode(display=False) as test:

@@ -54,7 +54,7 @@ class Shown(NamedTuple):
     Attributes:
         world: One of `WORLDS`.
         variant: One of `VARIANTS`.
-        against: Another of them in the same world, or a measure of the same run.
+        against: Another of them in the same world, or a measure of the same run; `chance` is 50.
         bar: By how many points it should be better, None where nothing is promised.
         measure: What is compared: `mAP`, or one of `also`.
     """
@@ -75,6 +75,7 @@ SHOWN = (
     Shown("kits", "cg_clip", "cg_clip, without captions", None),
     Shown("from the air", "s3_clip", "s3_clip, without the resolver", 4.0, "ground to aerial"),
     Shown("other clothes", "hamobe", "equal weights", 4.0),
+    Shown("other clothes", "hamobe", "chance", 20.0, "appearance knows clothes"),
 )
 Scores = dict[str, Any]
 
@@ -99,6 +100,8 @@ def also(scores: Mapping[str, Any], views: list[dict[str, Any]]) -> dict[str, fl
     }
     if alike := scores.get("baselines", {}).get("equal_weights"):
         found["equal weights"] = alike["mAP"]
+    if looks := scores.get("gate", {}).get("appearance"):
+        found["appearance knows clothes"] = looks.get("same_clothes_auc", 0.5)
     if across := scores.get("spectrum", {}).get("mean"):
         found["across spectra"] = across["mAP"]
     return found
@@ -144,6 +147,8 @@ def _pair(found: Mapping[str, Scores], row: Shown, seed: int) -> tuple[float, fl
 
 
 def _measure(scores: Scores, name: str) -> Any:
+    if name == "chance":
+        return 0.5
     return scores["mAP"] if name == "mAP" else scores.get("also", {}).get(name)
 
 

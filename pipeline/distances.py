@@ -9,7 +9,7 @@ parts, or as a gate weighs experts. Where it says nothing, features are compared
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def distances_of(
     Args:
         comparison: None for cosine; `{"kind": "parts", "parts": P}` with `metric` (`euclidean` or
             `cosine`) and `has_weights`; `{"kind": "gated", "experts": E, "own": ..., "pair": ...,
-            "likeness": ...}`.
+            "likeness": ...}` with `names` of the experts.
         query: Features of the queries.
         gallery: Features of the gallery.
 
@@ -225,6 +225,7 @@ class GatedDistances:
         own: Any,
         pair: Any,
         likeness: Any,
+        names: Sequence[str] = (),
     ) -> None:
         """Cut features into experts and what the gate looks at.
 
@@ -235,8 +236,10 @@ class GatedDistances:
             own: `(E, U)`.
             pair: `(E, U, U)`.
             likeness: `(E,)`.
+            names: Of the experts.
         """
         self.shape = (len(query), len(gallery))
+        self.names = list(names) or [f"expert {e}" for e in range(experts)]
         self._own = np.asarray(own, np.float64)
         pair = np.asarray(pair, np.float64)
         self._pair = (pair + pair.transpose(0, 2, 1)) / 2
@@ -252,6 +255,15 @@ class GatedDistances:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Return the distances of some queries to the whole gallery, float32."""
+        alike, gate = self._judged(rows)
+        return np.maximum(1 - (gate * alike).sum(0), 0).astype(np.float32)
+
+    def weights(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Return how much each expert counts, `(E, n, M)`, for some queries and the gallery."""
+        return self._judged(rows)[1]
+
+    def _judged(self, rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how alike pairs are to each expert, and how much each counts: `(E, n, M)`."""
         asks = self._asks[rows]
         alike = np.stack([q[rows] @ g.T for q, g in zip(self._query, self._gallery, strict=True)])
         says = np.empty_like(alike)
@@ -260,4 +272,4 @@ class GatedDistances:
             says[e] += (asks @ self._pair[e]) @ self._answers.T + self._likeness[e] * alike[e]
         gate = np.exp(says - says.max(0))
         gate /= gate.sum(0)
-        return np.maximum(1 - (gate * alike).sum(0), 0).astype(np.float32)
+        return alike, gate

@@ -9,6 +9,7 @@ import numpy as np
 
 from evaluate.score.analysis import bootstrap_intervals, camera_pairs, nearest
 from evaluate.score.features import Features
+from evaluate.score.gates import gate
 from evaluate.score.protocol import Rules, Search, headline, make_search
 from evaluate.score.rerank import rerank
 from evaluate.score.verification import verify
@@ -77,6 +78,8 @@ def score_split(
         again = search.score(_reranked(search, params, device), params.max_rank)
         metrics["reranked"] = _without(again.summary(), *COUNTS)
         curves["reranked"] = again.cmc
+    if by_features and (gated := gate(search)):
+        metrics["gate"] = gated
     rules = (dist, search.query.ids, search.gallery.ids, search.same_camera_counts)
     verified = verify(*rules, params.bootstrap.samples, params.bootstrap.seed)
     if verified:

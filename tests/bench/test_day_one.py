@@ -54,7 +54,9 @@ def test_differences_are_taken_seed_by_seed_and_judged_by_their_mean():
         key(("bad frames", "tf_clip", 1)): scores(0.52),
         # Nothing to compare it with.
         key(("bad frames", "tf_clip", 2)): scores(0.99),
-        key(("other clothes", "hamobe", 0)): scores(0.30, **{"equal weights": 0.28}),
+        key(("other clothes", "hamobe", 0)): scores(
+            0.30, **{"equal weights": 0.28, "appearance knows clothes": 0.72}
+        ),
         key(("kits", "cg_clip", 0)): scores(0.30),
         key(("kits", "cg_clip, without captions", 0)): scores(0.29),
     }
@@ -63,6 +65,8 @@ def test_differences_are_taken_seed_by_seed_and_judged_by_their_mean():
     assert "48.0 ± 5.7 | 45.0 ± 7.1 | +3.0 ± 1.4 | +3 or more | yes" in bad
     gated = rows["| other clothes", "hamobe", "equal weights"]
     assert "30.0, one run | 28.0, one run | +2.0, one run | +4 or more | no" in gated
+    knows = rows["| other clothes", "hamobe", "chance"]
+    assert "72.0, one run | 50.0, one run | +22.0, one run | +20 or more | yes" in knows
     words = rows["| kits", "cg_clip", "cg_clip, without captions"]
     assert "+1.0, one run | not promised |  |" in words
     assert "not run" in rows["| from the air", "s3_clip", "s3_clip, without the resolver"]
@@ -74,8 +78,16 @@ def test_what_else_is_compared_comes_from_both_files_of_scores():
         {"column": "altitude_m", "query": "0-10", "gallery": "all", "mAP": 0.9},
     ]
     found = also(
-        {"baselines": {"equal_weights": {"mAP": 0.3}}, "spectrum": {"mean": {"mAP": 0.4}}}, views
+        {
+            "baselines": {"equal_weights": {"mAP": 0.3}},
+            "spectrum": {"mean": {"mAP": 0.4}},
+            "gate": {"appearance": {"share": 0.3, "same_clothes_auc": 0.8}},
+        },
+        views,
     )
-    assert found == {"ground to aerial": 0.2, "equal weights": 0.3, "across spectra": 0.4}
+    assert found == {
+        "ground to aerial": 0.2, "equal weights": 0.3, "across spectra": 0.4,
+        "appearance knows clothes": 0.8,
+    }  # fmt: skip
     assert also({"mAP": 0.5}, []) == {}
     assert {row.measure for row in day_one.SHOWN} <= {"mAP", *found}

@@ -130,7 +130,9 @@ class HamobeModel(ReidModel):
 
     def comparison(self) -> dict[str, Any]:
         """Return the gate, with which descriptors are compared."""
-        return super().comparison() if self.gate is None else self.gate.comparison()
+        if self.gate is None:
+            return super().comparison()
+        return self.gate.comparison() | {"names": list(self.experts)}
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         """Return the terms, the mean accuracy of the heads, and how much each expert counts."""

@@ -44,7 +44,7 @@ def stage2(stage: Stage) -> "Training":
     needs_at_test = take_needs(config)
     inputs = (*shard_files(stage), *take_captions(stage, config), *take_start(stage, config))
     use_joints(config)
-    _check_guide(stage, config)
+    _check_start(stage, config)
     config["model"]["classes"] = fit_sampler(stage, config)
     if knobs.ema:
         config["custom_hooks"].append(AVERAGE | {"decay": knobs.ema})
@@ -81,16 +81,27 @@ def about_model(stage: Stage, config: dict[str, Any], needs_at_test: list[str]) 
     }
 
 
-def _check_guide(stage: Stage, config: dict[str, Any]) -> None:
-    """Check that an encoder that guides, and is not trained here, was trained before."""
+def _check_start(stage: Stage, config: dict[str, Any]) -> None:
+    """Check that an encoder that is not trained here was trained before."""
+    from train.registry import MODELS
     from train.trained import has_guide
 
     hooks = [hook["type"] for hook in config["custom_hooks"]]
-    if has_guide(config["model"]) and "train.run.hooks.TowersHook" not in hooks:
+    if "train.run.hooks.TowersHook" in hooks:
+        return
+    model, starts = config["model"], f"{stage.key} starts from {stage.line.start}"
+    if has_guide(model):
         raise PipelineError(
             f"{stage.line.model} is guided by a skeleton encoder that this stage does not train, "
-            f"but {stage.key} starts from {stage.line.start}. Let it start from stage 1, or set "
+            f"but {starts}. Let it start from stage 1, or set "
             "stage2.settings.without=[skeleton]"
+        )
+    is_random = (model.get("visual") or {}).get("weights") is None
+    if MODELS.get(model["type"]).keeps_encoder and is_random:
+        raise PipelineError(
+            f"{stage.line.model} leaves its visual encoder as it comes, but {starts}, where it is "
+            "random. Let it start from stage 1, from models/RUN/stage2.safetensors of another run, "
+            "or from published weights"
         )
 
 

@@ -27,6 +27,7 @@ class ReidModel(BaseModel):
         needs_at_test: Those that a description is made of; `predict` sees no other.
         terms: Names of the terms that `losses` returns; `weights` says what each counts.
         parts: What may be left out of it: `without`.
+        keeps_encoder: Whether the visual encoder stays as it comes; runs start from a trained one.
         masks_frames: Whether it heeds `frame_mask`; else clips are never padded (the data sets
             repeat frames of short tracklets).
     """
@@ -35,6 +36,7 @@ class ReidModel(BaseModel):
     needs_at_test: ClassVar[frozenset[str]] = frozenset({"frames", "camids"})
     terms: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()
+    keeps_encoder: ClassVar[bool] = False
     masks_frames: ClassVar[bool] = False
     # Whatever conf/encoder and conf/skeleton name; None where a system has no such tower.
     visual: Any

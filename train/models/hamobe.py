@@ -44,6 +44,7 @@ class HamobeModel(ReidModel):
 
     terms = ("id", "triplet", "clothes", "pairs", "balance")
     parts = (*EXPERTS, "gate")
+    keeps_encoder = True
     masks_frames = True
 
     def __init__(

@@ -1,12 +1,17 @@
 """HAMoBE: the encoder stays, and the gate that was trained is the gate that scores."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from pipeline.errors import PipelineError
+from tests.stages import make
 from tests.train.test_every_model import built, clips, features_of, labels_of, loss_of, prepared
+from tests.train.tiny import rows, write_project
 from train.models.hamobe import HamobeModel
 from train.registry import MODELS
+from train.weights.checkpoint import load, published
 
 VIT = {"name": "test_vit", "size": (64, 32), "out_dim": 16}
 
@@ -71,6 +76,26 @@ def test_a_transformer_shows_its_quarters():
     torch.testing.assert_close(encoder.vit.norm(taps[-1]), encoder(frames)[0])
     model = HamobeModel({"type": "train.encoders.image.VitEncoder", **VIT}, 3, experts={"dim": 16})
     assert model(dict(frames=torch.rand(2, 4, 3, 64, 32)), mode="predict").shape == (2, 80)
+
+
+def test_a_run_that_starts_from_nothing_is_told_what_to_start_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_project(tmp_path, rows({"train": [1, 2, 5, 8]}))
+    start = "runs.tiny.start=conf/encoder/conv_stem.yaml"
+    run = ["runs.tiny.model=hamobe", "runs.tiny.encoder=conv_stem", start]
+    with pytest.raises(PipelineError, match="hamobe leaves its visual encoder as it comes"):
+        make("stage2", "tiny", *run, dry_run=True)
+
+
+def test_a_run_keeps_the_encoder_of_stage_1_to_the_byte(after_stage1):
+    run = ["runs.tiny.model=hamobe", "stage2.epochs=1", "stage2.settings={experts: {dim: 32}}"]
+    make("stage2", "tiny", *run)
+    made = Path("work/try/trial/models/tiny/stage2.safetensors")
+    state, towers = load(made)[0], load(Path("models/tiny/stage1.safetensors"))[0]
+    kept = [name for name in towers if name.startswith("visual.")]
+    assert kept
+    assert all(torch.equal(state[name], towers[name]) for name in kept)
+    assert published(made)["comparison"]["kind"] == "gated"
 
 
 def test_an_encoder_that_shows_nothing_is_named():

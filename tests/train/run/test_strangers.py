@@ -70,3 +70,16 @@ def test_the_further_the_more_strangers():
 
 def test_two_persons_are_enough():
     assert nearness(*described(2, 0))["shares"] == [0.5]
+
+
+def test_strangers_are_as_near_as_the_distance_says():
+    features, pids = described(12, seed=3)
+    noted = nearness(features, pids)
+    # A mean over one part by its cosine is the cosine.
+    one_part = {"kind": "parts", "parts": 1, "metric": "cosine"}
+    assert nearness(features, pids, one_part)["distances"] == pytest.approx(
+        noted["distances"], abs=1e-5
+    )
+    assert nearness(features, pids, {"kind": "cosine"}) == noted
+    two_parts = nearness(features, pids, {"kind": "parts", "parts": 2, "metric": "cosine"})
+    assert two_parts["distances"] != pytest.approx(noted["distances"], abs=1e-3)

@@ -89,17 +89,18 @@ def _check_start(stage: Stage, config: dict[str, Any]) -> None:
     hooks = [hook["type"] for hook in config["custom_hooks"]]
     if "train.run.hooks.TowersHook" in hooks:
         return
-    model, starts = config["model"], f"{stage.key} starts from {stage.line.start}"
+    line: Any = stage.line
+    model, starts = config["model"], f"{stage.key} starts from {line.start}"
     if has_guide(model):
         raise PipelineError(
-            f"{stage.line.model} is guided by a skeleton encoder that this stage does not train, "
+            f"{line.model} is guided by a skeleton encoder that this stage does not train, "
             f"but {starts}. Let it start from stage 1, or set "
             "stage2.settings.without=[skeleton]"
         )
     is_random = (model.get("visual") or {}).get("weights") is None
-    if MODELS.get(model["type"]).keeps_encoder and is_random:
+    if getattr(MODELS.get(model["type"]), "keeps_encoder", False) and is_random:
         raise PipelineError(
-            f"{stage.line.model} leaves its visual encoder as it comes, but {starts}, where it is "
+            f"{line.model} leaves its visual encoder as it comes, but {starts}, where it is "
             "random. Let it start from stage 1, from models/RUN/stage2.safetensors of another run, "
             "or from published weights"
         )

@@ -37,7 +37,7 @@ def gate(search: Search) -> dict[str, Any] | None:
             continue
         pairs = query.pid[rows, None] == gallery.pid
         pairs &= (query.pid[rows, None] != DISTRACTOR) & (
-            query.tracklet[rows, None] != gallery.tracklet
+            search.query.tracklet[rows, None] != search.gallery.tracklet
         )
         own.append(weights[:, pairs])
         is_same.append((query.clothes[rows, None] == gallery.clothes)[pairs])

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import runpy
 import shutil
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from pipeline.params.config import merge
@@ -45,13 +48,27 @@ def build(folder: Path, weights: Path, scheduler: str) -> Path:
     _video(folder / "street.avi")
     (folder / "boxes.csv").write_text("frame,x,y,width,height\n0,2,2,20,40\n2,3,2,20,40\n")
     with contextlib.chdir(folder):
-        for stage in ("index", "captions", "pose2d", "pose3d", "shards", "stage1", "stage2"):
+        _captions(make("index", "tiny").output, make("index", "table").output)
+        for stage in ("captions", "pose2d", "pose3d", "shards", "stage1", "stage2"):
             make(stage, "tiny")
         for stage in ("embed", "score", "report"):
             make(stage, "tiny")
         shutil.rmtree("work/done")
         _extras()
     return folder
+
+
+def _captions(*indexes: Path) -> None:
+    """Say something about every tracklet, as lines and as a table."""
+    lines, table = (
+        [
+            {"tracklet": name, "source": "x", "text": f"a hat {i}", "embedding": [0.5, 1.0 * i]}
+            for i, name in enumerate(pq.read_table(index)["tracklet"].to_pylist())
+        ]
+        for index in indexes
+    )
+    Path("data/raw/tiny/captions.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    pq.write_table(pa.Table.from_pylist(table), "data/raw/table/captions.parquet")
 
 
 def _extras() -> None:
@@ -75,7 +92,8 @@ def _knobs(scheduler: str) -> dict:
     first = run | {"encoder": "conv_stem", "start": "conf/encoder/conv_stem.yaml"}
     second = run | {"test": "tiny", "model": "csip", "start": "models/tiny/stage1.safetensors"}
     knobs["pretraining"] = {"tiny": first}
-    knobs["runs"] = {"tiny": second}
+    words = {"model": "cg_clip", "encoder": "conv_stem", "start": first["start"]}
+    knobs["runs"] = {"tiny": second, "words": second | words}
     for section, values in KNOBS.items():
         knobs[section] = merge(knobs[section], values)
     for stage in ("stage1", "stage2"):
@@ -132,6 +150,12 @@ COMMANDS = {
         f"kinect of {name}": Command(f"shards.kinect -d {name}", (f"data/raw/{name}/**/*.txt",))
         for name in KINECT
     },
+    "captions": Command(
+        "extract.captions -d tiny", ("data/raw/tiny/captions.jsonl", "data/index/tiny.parquet")
+    ),
+    "captions in a table": Command(
+        "extract.captions -d table", ("data/raw/table/captions.parquet",)
+    ),
     "pose2d": Command(
         "extract.pose2d -d tiny",
         (
@@ -159,6 +183,7 @@ COMMANDS = {
         "train.stage2 -r tiny",
         ("data/shards/tiny/*.parquet", "models/tiny/stage1.safetensors"),
     ),
+    "stage2 with words": Command("train.stage2 -r words", ("data/captions/tiny.parquet",)),
     "embed": Command(
         "evaluate.embed -r tiny",
         ("data/shards/tiny/*.parquet", "models/tiny/stage2.safetensors", "data/index/tiny.parquet"),

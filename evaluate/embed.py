@@ -229,7 +229,7 @@ def colours(batch: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def tracklet_columns(data: "TestDataset", index: "Path", rebuild: str) -> "pa.Table":
-    """Return tracklet, pid, camid, split, how it was seen and trial of every tracklet.
+    """Return tracklet, pid, camid, split, how it was seen and split_id of every tracklet.
 
     Args:
         data: The tracklets.
@@ -240,9 +240,10 @@ def tracklet_columns(data: "TestDataset", index: "Path", rebuild: str) -> "pa.Ta
 
     rows = checked.read_index(index, rebuild, ["tracklet", *schema.VIEW])
     seen = {row["tracklet"]: row for row in rows.to_pylist()}
-    trial = schema.metadata(rows.schema).get("trial")
-    if trial is not None and not trial.isdecimal():
-        raise PipelineError(f"{index} says trial {trial!r}, which is no number. Run: {rebuild}")
+    told = schema.metadata(rows.schema)
+    split_id = told.get("split_id", told.get("trial"))  # the second: of version 1
+    if split_id is not None and not split_id.isdecimal():
+        raise PipelineError(f"{index} says split {split_id!r}, which is no number. Run: {rebuild}")
     frame = data.table
     columns = {name: frame[name].tolist() for name in ("tracklet", "pid", "camid", "split")}
     if strange := next((one for one in columns["tracklet"] if one not in seen), None):
@@ -252,7 +253,7 @@ def tracklet_columns(data: "TestDataset", index: "Path", rebuild: str) -> "pa.Ta
     columns |= {
         name: [seen[tracklet][name] for tracklet in columns["tracklet"]] for name in schema.VIEW
     }
-    columns["trial"] = [None if trial is None else int(trial)] * len(frame)
+    columns["split_id"] = [None if split_id is None else int(split_id)] * len(frame)
     kept = [field for field in schema.features(1) if field.name in columns]
     return pa.table(columns, pa.schema(kept))
 

@@ -107,7 +107,7 @@ def build_index(
             f"Put the line of {stage.dataset} under kinect"
         )
     check_root(root, parser)
-    reading = ParserInput(root, stage.params.index.trial, dataset.case)
+    reading = ParserInput(root, stage.params.index.split_id, dataset.case)
     tracklets: Iterator[Tracklet] = parser.read(reading)
     if check_frames:
         tracklets = note_missing_frames(tracklets, reading)
@@ -127,7 +127,7 @@ def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
         "rules": written(parser.FACTS.rules),
     }
     if parser.FACTS.trials > 1:
-        described["trial"] = stage.params.index.trial
+        described["split_id"] = stage.params.index.split_id
     return described
 
 

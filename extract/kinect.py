@@ -174,20 +174,20 @@ def _finite(text: str) -> float:
     return number
 
 
-def deal(items: list, trial: int, pid: int, gallery: Callable[[int], int]) -> dict[str, list]:
+def deal(items: list, split_id: int, pid: int, gallery: Callable[[int], int]) -> dict[str, list]:
     """Deal a person's occasions to gallery, query (one) and training (the rest), by a seed.
 
     Fewer than three all go to training.
 
     Args:
         items: The occasions, in order.
-        trial: Number of the random split.
+        split_id: Number of the random split.
         pid: The person: each has draws of its own.
         gallery: How many of how many go to the gallery.
     """
     if len(items) < 3:
         return {"gallery": [], "query": [], "train": items}
-    order = np.random.default_rng((trial, pid)).permutation(len(items)).tolist()
+    order = np.random.default_rng((split_id, pid)).permutation(len(items)).tolist()
     count = gallery(len(items))
     places = {"gallery": order[:count], "query": [order[count]], "train": order[count + 1 :]}
     return {split: [items[i] for i in sorted(own)] for split, own in places.items()}

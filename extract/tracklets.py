@@ -91,7 +91,7 @@ class ParserInput:
 
     Attributes:
         root: The dataset's folder.
-        trial: Which random split, where there are several.
+        split_id: Which random split, where there are several.
         case: Which test case, where there are several.
         missing: Files or tracklets that should be there and are not.
         counted: Numbers of persons, tracklets and frames, and of junk that is left out.
@@ -100,7 +100,7 @@ class ParserInput:
     """
 
     root: Path
-    trial: int = 0
+    split_id: int = 0
     case: str | None = None
     missing: list[str] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)

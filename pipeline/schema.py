@@ -106,7 +106,7 @@ def features(channels: int) -> pa.Schema:
             pa.field("camid", pa.int16()),
             pa.field("split", pa.string()),
             *_VIEW,
-            pa.field("trial", pa.int8()),
+            pa.field("split_id", pa.int8()),
             pa.field("feature", _floats(channels)),
         ]
     )
@@ -114,7 +114,7 @@ def features(channels: int) -> pa.Schema:
 
 PER_QUERY = pa.schema(
     [
-        pa.field("trial", pa.int8()),
+        pa.field("split_id", pa.int8()),
         pa.field("tracklet", pa.string()),
         pa.field("pid", pa.int32()),
         pa.field("camid", pa.int16()),

@@ -90,7 +90,7 @@ class Conversion:
         from extract.tracklets import ParserInput, count, write_index
 
         stage, parser = self._stage, self._parser
-        reading = ParserInput(self._root, stage.params.index.trial)
+        reading = ParserInput(self._root, stage.params.index.split_id)
         described = about(stage, parser)
         work = stage.work("output")
         shutil.rmtree(work, ignore_errors=True)

@@ -43,13 +43,13 @@ def _camera_pairs(pairs: list[dict[str, Any]]) -> str:
     for query in sorted({pair["query_camid"] for pair in pairs}):
         row: list[object] = [f"camera {query}"]
         for gallery in across:
-            trials = found.get((query, gallery))
-            if not trials:
+            pairs = found.get((query, gallery))
+            if not pairs:
                 row.append("")
                 continue
-            mean_ap = float(np.mean([pair["mAP"] for pair in trials]))
-            rank1 = float(np.mean([pair["rank1"] for pair in trials]))
-            queries = sum(pair["queries_scored"] for pair in trials)
+            mean_ap = float(np.mean([pair["mAP"] for pair in pairs]))
+            rank1 = float(np.mean([pair["rank1"] for pair in pairs]))
+            queries = sum(pair["queries_scored"] for pair in pairs)
             row.append(value(mean_ap, f"{100 * rank1:.0f}, {queries} queries", mean_ap))
         rows.append(row)
     return paragraph(
@@ -70,9 +70,9 @@ def _views(rows: list[dict[str, Any]]) -> str:
     if not found:
         return ""
     lines = []
-    for (column, query, gallery), trials in found.items():
-        mean_ap, rank1 = (float(np.mean([one[key] for one in trials])) for key in ("mAP", "rank1"))
-        queries = sum(one["queries_scored"] for one in trials)
+    for (column, query, gallery), pairs in found.items():
+        mean_ap, rank1 = (float(np.mean([one[key] for one in pairs])) for key in ("mAP", "rank1"))
+        queries = sum(one["queries_scored"] for one in pairs)
         few = ", few" if queries < FEW_QUERIES else ""
         lines.append(
             (column, query, gallery, value(mean_ap, f"{queries} queries{few}"), value(rank1))

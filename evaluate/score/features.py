@@ -27,7 +27,7 @@ class Features:
     Attributes:
         split: `query` or `gallery`.
         ids: Who and where.
-        trial: Number of the random split.
+        split_id: Number of the random split.
         values: Features by name.
         names: What ids that are names became, by column.
         views: How each was seen, by the columns of `pipeline.schema.VIEW` that the table has.
@@ -36,7 +36,7 @@ class Features:
 
     split: np.ndarray
     ids: Ids
-    trial: np.ndarray
+    split_id: np.ndarray
     values: dict[str, np.ndarray]
     names: dict[str, dict[str, int]] = field(default_factory=dict)
     views: dict[str, np.ndarray] = field(default_factory=dict)
@@ -57,13 +57,15 @@ class Features:
             {name: value[keep] for name, value in columns.items()}
             for columns in (self.values, self.views)
         )
-        split, trial = self.split[keep], self.trial[keep]
-        return Features(split, self.ids[keep], trial, values, self.names, views, self.comparisons)
+        split, split_id = self.split[keep], self.split_id[keep]
+        return Features(
+            split, self.ids[keep], split_id, values, self.names, views, self.comparisons
+        )
 
-    def trials(self) -> Iterator[tuple[int, "Features"]]:
+    def splits(self) -> Iterator[tuple[int, "Features"]]:
         """Yield the number and the tracklets of each random split; 0 and all if there is one."""
-        for trial in np.unique(self.trial):
-            yield int(trial), self[self.trial == trial]
+        for split_id in np.unique(self.split_id):
+            yield int(split_id), self[self.split_id == split_id]
 
 
 def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Features:
@@ -71,7 +73,7 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
 
     Args:
         paths: Parquet files with `tracklet`, `pid`, `camid`, `split`, features as lists of one
-            length, and optionally `clothes` and `trial`. Several files hold a trial each.
+            length, and optionally `clothes` and `split_id`. Several files hold a random split each.
         columns: Names of the feature columns; by default all columns of fixed-size lists.
 
     Returns:
@@ -79,7 +81,7 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
 
     Raises:
         PipelineError: If a file or a column is missing, if a tracklet lacks an id or a feature,
-            or stands twice in a split of a trial, or if there are no queries or no gallery.
+            or stands twice in a split, or if there are no queries or no gallery.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -112,7 +114,7 @@ def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -
             numbers.get("clothes"),
             table["tracklet"].to_numpy().astype(object),
         ),
-        trial=numbers.get("trial", np.zeros(len(table), np.int64)),
+        split_id=numbers.get("split_id", np.zeros(len(table), np.int64)),
         values={column: _matrix(table, column, name) for column in columns},
         names=names,
         views=_views(table, name),
@@ -127,7 +129,7 @@ def _numbers(
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, int]]]:
     """Return all ids as numbers, and which names were given which number."""
     numbers, names = {}, {}
-    for key in ("pid", "camid", "trial", "clothes"):
+    for key in ("pid", "camid", "split_id", "clothes"):
         if key in ("pid", "camid") or _complete(table, key):
             numbers[key], known = ids(table, key, where)
             names |= {key: known} if known else {}
@@ -164,6 +166,10 @@ def _comparisons(
 
 def _read_table(path: Path) -> "pa.Table":
     table = tables.read(path, "Make it with: python -m evaluate.embed")
+    if "trial" in table.column_names:
+        raise PipelineError(
+            f"{path} has a column trial, which is split_id now (CHANGELOG.md). Rename it"
+        )
     return table.replace_schema_metadata()
 
 
@@ -219,7 +225,7 @@ def _check(features: Features, where: str) -> None:
         if split not in features.split:
             raise PipelineError(f"{where} has no tracklets of split {split}: nothing to score.")
     seen = set()
-    for key in zip(features.trial, features.split, features.tracklet, strict=True):
+    for key in zip(features.split_id, features.split, features.tracklet, strict=True):
         if key in seen:
             raise PipelineError(f"{where}: {key[2]} stands twice among the {key[1]} tracklets.")
         seen.add(key)

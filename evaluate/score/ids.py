@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # What the columns of per_query.parquet hold.
-_LARGEST = {"pid": 2**31 - 1, "camid": 2**15 - 1, "clothes": 2**31 - 1, "trial": 2**7 - 1}
+_LARGEST = {"pid": 2**31 - 1, "camid": 2**15 - 1, "clothes": 2**31 - 1, "split_id": 2**7 - 1}
 
 
 def ids(table: "pa.Table", name: str, where: str) -> tuple[np.ndarray, dict[str, int]]:

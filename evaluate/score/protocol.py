@@ -104,7 +104,7 @@ class Search:
             self.same_camera_counts,
         )
 
-    def words(self, trials: int = 1) -> str:
+    def words(self, splits: int = 1) -> str:
         """Say in one sentence what is ranked."""
         queries_are = "in" if self.rules.gallery_includes_queries else "not in"
         own_camera = "ranked" if self.same_camera_counts else "left out"
@@ -113,7 +113,7 @@ class Search:
             f"the gallery, same person and camera {own_camera}, the query itself and junk left "
             "out, distractors ranked, matches last among equals"
             f"{_said('queries', self.one.query)}{_said('gallery', self.one.gallery)}"
-            f"{f', mean of {trials} splits' if trials > 1 else ''}"
+            f"{f', mean of {splits} splits' if splits > 1 else ''}"
         )
 
 

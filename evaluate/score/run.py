@@ -122,15 +122,17 @@ def score_tables(
     from evaluate.score.scoring import score_baselines, score_split, summarise
 
     rules = find_rules(params, index)
-    splits = list(read_features(tables, ["feature"]).trials())
+    splits = list(read_features(tables, ["feature"]).splits())
     if distances and len(splits) > 1:
         raise PipelineError(f"--distances belongs to one split; the table holds {len(splits)}.")
     dist = _read_distances(distances, limit) if distances else None
-    searches = [(trial, make_search(features, rules, limit)) for trial, features in splits]
+    searches = [(split_id, make_search(features, rules, limit)) for split_id, features in splits]
     if dist is not None:
         _check_distances(dist, distances, searches[0][1], tables)
     device = _device(params.runtime.device)
-    results = [score_split(search, trial, params.score, device, dist) for trial, search in searches]
+    results = [
+        score_split(search, split_id, params.score, device, dist) for split_id, search in searches
+    ]
     metrics = {
         "dataset": index.stem if index else tables[0].stem,
         "protocol": headline_of(searches[0][1]).words(len(searches)),
@@ -282,7 +284,7 @@ def _publish(
 
 def _rows(results: "list[Scored]", kind: str) -> list[dict[str, Any]]:
     """Return the rows of a table of all splits, each with the number of its split."""
-    return [{"trial": one.trial} | row for one in results for row in getattr(one, kind)]
+    return [{"split_id": one.split_id} | row for one in results for row in getattr(one, kind)]
 
 
 def _rounded(content: Any) -> Any:

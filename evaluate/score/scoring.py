@@ -29,7 +29,7 @@ class Scored:
     """Everything that is known about one split's ranking.
 
     Attributes:
-        trial: Number of the random split.
+        split_id: Number of the random split.
         metrics: What scores.json says about it.
         curves: CMC curves by name: `cmc`, and `reranked` where that was asked for.
         roc: TPR by FPR.
@@ -38,7 +38,7 @@ class Scored:
         queries: A row per query, with its ranked list.
     """
 
-    trial: int
+    split_id: int
     metrics: dict[str, Any]
     curves: dict[str, np.ndarray]
     roc: list[dict[str, float]]
@@ -49,7 +49,7 @@ class Scored:
 
 def score_split(
     search: Search,
-    trial: int,
+    split_id: int,
     params: ScoreParams,
     device: str = "cpu",
     dist: Distances | None = None,
@@ -58,7 +58,7 @@ def score_split(
 
     Args:
         search: All queries and all of the gallery.
-        trial: Number of the random split.
+        split_id: Number of the random split.
         params: The knobs of `score`.
         device: Where neighbours are searched.
         dist: Distances of all queries to all of the gallery, made elsewhere.
@@ -85,14 +85,14 @@ def score_split(
     if verified:
         metrics["verification"] = verified.metrics
     roc = verified.curve() if verified else []
-    queries = _query_rows(search, trial, dist, plain, params.ranked_list)
+    queries = _query_rows(search, split_id, dist, plain, params.ranked_list)
     views = by_view(dist, search, plain)
-    return Scored(trial, metrics, curves, roc, camera_pairs(*rules), views, queries)
+    return Scored(split_id, metrics, curves, roc, camera_pairs(*rules), views, queries)
 
 
 def score_baselines(features: Features, rules: Rules, limit: int) -> dict[str, dict[str, float]]:
     """Score every kind of feature in a table, averaged over its splits."""
-    searches = [headline(make_search(split, rules, limit)) for _, split in features.trials()]
+    searches = [headline(make_search(split, rules, limit)) for _, split in features.splits()]
     return {
         name: average(_without(s.score(s.distances(name), 20).summary(), *COUNTS) for s in searches)
         for name in features.values
@@ -123,7 +123,7 @@ def summarise(results: list[Scored]) -> dict[str, Any]:
     # Bootstrap intervals speak of one split's persons; over splits the deviation tells the same.
     metrics = [_without(result.metrics, "interval95") for result in results]
     deviations = average((_without(one, *COUNTS) for one in metrics), stdev)
-    return average(metrics) | {"trials": len(results), "std": deviations}
+    return average(metrics) | {"splits": len(results), "std": deviations}
 
 
 def named_searches(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -228,7 +228,7 @@ def _reranked(search: Search, params: ScoreParams, device: str) -> np.ndarray:
 
 
 def _query_rows(
-    search: Search, trial: int, dist: Distances, result: Retrieval, count: int
+    search: Search, split_id: int, dist: Distances, result: Retrieval, count: int
 ) -> list[dict[str, Any]]:
     query, gallery = search.query, search.gallery
     lists = nearest(
@@ -239,7 +239,7 @@ def _query_rows(
         is_scored = bool(result.scored[i])
         rows.append(
             {
-                "trial": trial,
+                "split_id": split_id,
                 "tracklet": query.tracklet[i],
                 "pid": query.ids.pid[i],
                 "camid": query.ids.camid[i],

@@ -10,7 +10,7 @@ Re-Identification by Video Ranking", ECCV 2014).
 300 persons, one tracklet in each of two cameras. Each of the ten rows of ls_set is a permutation
 of 1..300: positions in the sorted list of person folders, not person numbers, which have gaps up
 to 319. The first 150 are the test half (Wang et al.); queries come from camera 1, the gallery is
-camera 2. `index.trial` chooses the row.
+camera 2. `index.split_id` chooses the row.
 
 Known faults of public code: halves swapped, folders in unsorted order so that positions mean
 other persons, and every window of frames scored as a query of its own.
@@ -61,15 +61,16 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
         _unpack_somewhere(reading.file("iLIDS-VID.tar", SOURCE), reading)
     file = reading.file(f"{SPLITS}/train_test_splits_ilidsvid.mat", SOURCE)
     permutations = whole(file, read_mat(file, "ls_set", SOURCE), SOURCE)
-    if reading.trial >= len(permutations):
+    if reading.split_id >= len(permutations):
         raise PipelineError(
-            f"{file} holds {len(permutations)} splits, and index.trial is {reading.trial}. {SOURCE}"
+            f"{file} holds {len(permutations)} splits, and index.split_id is {reading.split_id}. "
+            f"{SOURCE}"
         )
     persons = sorted(
         set(list_folders(reading.file(f"{SEQUENCES}/cam1", SOURCE)))
         & set(list_folders(reading.file(f"{SEQUENCES}/cam2", SOURCE)))
     )
-    order = (permutations[reading.trial] - 1).tolist()
+    order = (permutations[reading.split_id] - 1).tolist()
     if len(persons) != len(order):
         raise PipelineError(
             f"{reading.root}/{SEQUENCES} has {len(persons)} persons in both cameras, {file} "

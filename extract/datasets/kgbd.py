@@ -8,7 +8,7 @@ Anthropometric and Gait Data from Kinect Sensor", AAAI 2015).
 
 164 persons, five walks of most. There is no official split: of each person two walks, drawn by
 chance, are the gallery, another is the query and the rest is for training; where there are only
-three walks, one of each. `index.trial` is the seed, where the public code draws without one, so its
+three walks, one of each. `index.split_id` is the seed; public code draws without one, so its
 numbers belong to a split that nobody knows.
 
 The first and the last ten frames of a walk are left out; there is no tracking state. Sequences do
@@ -57,7 +57,7 @@ def recordings(reading: ParserInput) -> Iterator[Recording]:
         if not walks:
             reading.missing.append(f"{FOLDER}/{name}/ (no *.txt)")
         dealt[pid] = deal(
-            list(enumerate(walks, 1)), reading.trial, pid, lambda count: 2 if count > 3 else 1
+            list(enumerate(walks, 1)), reading.split_id, pid, lambda count: 2 if count > 3 else 1
         )
     for split in ("gallery", "query", "train"):
         for pid, parts in dealt.items():

@@ -9,7 +9,7 @@ distributed as MATLAB files; the text form below is what TranSG's preprocessing 
 
 20 persons (bodies 1 to 24 with gaps), three occasions (gc1 to gc3), five views. There is no
 official split: of each person one occasion, drawn by chance, is the gallery and another the query,
-in all views; the third is for training. `index.trial` is the seed, where the public code draws
+in all views; the third is for training. `index.split_id` is the seed, where the public code draws
 without one. The view is the camera, and is not looked at in ranking.
 
 No frame is left out, and there is no tracking state. Training sequences start at every frame, as in
@@ -64,7 +64,7 @@ def recordings(reading: ParserInput) -> Iterator[Recording]:
     for pid, occasion, _ in found:
         occasions[pid].add(occasion)
     dealt = {
-        pid: deal(sorted(own), reading.trial, pid, lambda count: 1)
+        pid: deal(sorted(own), reading.split_id, pid, lambda count: 1)
         for pid, own in sorted(occasions.items())
     }
     for split in ("gallery", "query", "train"):

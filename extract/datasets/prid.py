@@ -9,7 +9,7 @@ Re-Identification by Descriptive and Discriminative Classification", SCIA 2011);
 
 385 persons in camera a, 749 in b, 200 in both; of these the 178 with at least 27 frames in both
 cameras are used, half for training. Queries come from camera a, the gallery is camera b.
-`index.trial` chooses the split.
+`index.split_id` chooses the split.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def read(reading: ParserInput) -> Iterator[Tracklet]:
     path = reading.file("splits_prid2011.json", SOURCE)
     splits = read_json(path, SOURCE)
     try:
-        halves = splits[reading.trial]
+        halves = splits[reading.split_id]
         persons = {half: sorted(halves[half]) for half in ("train", "test")}
     except (LookupError, TypeError) as error:
         raise PipelineError(

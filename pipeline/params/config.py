@@ -45,6 +45,7 @@ RENAMED = {
     "recipes": "a recipe is a file of its own, conf/recipe/NAME.yaml",
     "report": "it held nothing",
     "index.max_bad_frames": "it is pose2d.max_bad_frames now",
+    "index.trial": "it is index.split_id now",
     "stage1.encoder": "name it under pretraining",
     "stage2.encoder": "name it under pretraining, or under runs",
     "stage2.modality": "name the system under runs: model: skeleton",

@@ -104,7 +104,7 @@ class WalkersParams(Section):
 class IndexParams(Section):
     """Reading a dataset's own files."""
 
-    trial: int = Field(ge=0, le=9, description="which of the ten splits to train on")
+    split_id: int = Field(ge=0, le=9, description="which of the ten splits to train on")
 
 
 class Pose2dParams(Section):

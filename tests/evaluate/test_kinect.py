@@ -83,5 +83,5 @@ def test_twenty_five_joints_go_the_same_way_and_the_split_is_noted(scored):
     state, _ = load(Path("models/ks20/stage2.safetensors"))
     assert state["skeleton.eigenvectors"].shape[0] == 25
     features = pq.read_table("data/features/ks20.parquet")
-    assert set(features["trial"].to_pylist()) == {0}
+    assert set(features["split_id"].to_pylist()) == {0}
     assert np.isfinite(read_features([Path("data/features/ks20.parquet")]).values["feature"]).all()

@@ -37,7 +37,7 @@ def put() -> Callable[[Path, Iterable[str]], None]:
 def index(tmp_path: Path) -> Callable[..., dict]:
     """Index a tree in a format; returns the rows by tracklet name, and the metadata."""
 
-    def call(root: Path, format_: str, counts: str = "none", trial: int = 0, **options) -> dict:
+    def call(root: Path, format_: str, counts: str = "none", split_id: int = 0, **options) -> dict:
         case = options.pop("case", None)
         params = load(path=ROOT / "params.yaml")
         dataset = params.datasets["walkers"].model_copy(
@@ -46,7 +46,7 @@ def index(tmp_path: Path) -> Callable[..., dict]:
         params = params.model_copy(
             update={
                 "datasets": {"toy": dataset},
-                "index": params.index.model_copy(update={"trial": trial}),
+                "index": params.index.model_copy(update={"split_id": split_id}),
             }
         )
         stage = Stage("index", "toy", "toy", params, options.pop("limit", 0))

@@ -10,8 +10,8 @@ from tests import fake_kinect
 from tests.fake_kinect import MAKERS, walk
 
 
-def read(name, root, trial=0):
-    reading = ParserInput(root, trial)
+def read(name, root, split_id=0):
+    reading = ParserInput(root, split_id)
     return list(find_parser(name).recordings(reading)), reading
 
 
@@ -90,7 +90,7 @@ def test_kgbd_deals_two_walks_to_the_gallery_and_one_to_the_query_by_the_trial(t
     for person in range(1, 9):
         own = [one.split for one in found if one.pid == person]
         assert sorted(own) == ["gallery", "gallery", "query", "train", "train"]
-    dealt = [[one.name for one in read("kgbd", root, trial)[0]] for trial in (0, 0, 1)]
+    dealt = [[one.name for one in read("kgbd", root, split_id)[0]] for split_id in (0, 0, 1)]
     assert dealt[0] == dealt[1] != dealt[2]
 
 

@@ -36,7 +36,7 @@ def write_features() -> None:
     person = {pid: rng.normal(size=16) for pid in index["pid"].unique()}
     values = np.stack([person[pid] + 0.5 * rng.normal(size=16) for pid in index["pid"]])
     columns = {name: index[name].tolist() for name in ("tracklet", "pid", "camid", "split")}
-    columns |= {name: [None] * len(index) for name in (*schema.VIEW, "trial")}
+    columns |= {name: [None] * len(index) for name in (*schema.VIEW, "split_id")}
     columns["feature"] = values.astype(np.float32).tolist()
     table = pa.table(columns, schema.with_metadata(schema.features(16)))
     Path("data/features").mkdir()

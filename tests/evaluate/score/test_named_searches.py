@@ -92,13 +92,13 @@ def test_both_directions_give_the_golden_numbers(known, table, tmp_path, rule):
 
 @pytest.mark.golden
 def test_distances_of_parts_are_the_golden_ones(known, table):
-    (_, features), *_ = read_features([table], ["feature"]).trials()
+    (_, features), *_ = read_features([table], ["feature"]).splits()
     search = headline(make_search(features, Rules(True, False, searches=(I2V, V2I))))
     np.testing.assert_allclose(search.distances("feature")[:], known["out.i2v.distance"], rtol=1e-5)
 
 
 def test_tables_by_view_are_made_of_parts_of_the_search(table, tmp_path):
-    (_, features), *_ = read_features([table], ["feature"]).trials()
+    (_, features), *_ = read_features([table], ["feature"]).splits()
     search = make_search(features, Rules(True, True))
     dist = search.distances("feature")
     plain = search.score(dist, 20)
@@ -145,7 +145,7 @@ def test_a_protocol_that_says_what_is_searched_for_is_left_alone(table, tmp_path
 
 
 def test_a_filter_by_what_the_table_does_not_hold_is_one_line(table):
-    (_, features), *_ = read_features([table], ["feature"]).trials()
+    (_, features), *_ = read_features([table], ["feature"]).splits()
     search = make_search(features, Rules(True))
     with pytest.raises(PipelineError, match=r"search a2g asks for platform aerial.* no column"):
         search.named(NamedSearch("a2g", query={"platform": "aerial"}))

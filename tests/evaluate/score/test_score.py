@@ -25,7 +25,7 @@ def table(rows: list[tuple], channels: int = 8, seed: int = 0, **columns: list) 
     names, pids, camids, splits = zip(*rows, strict=True)
     centres = rng.standard_normal((max(pids) + 2, channels))
     values = centres[list(pids)] + 0.7 * rng.standard_normal((len(rows), channels))
-    columns = {name: [None] * len(rows) for name in (*VIEW, "trial")} | columns
+    columns = {name: [None] * len(rows) for name in (*VIEW, "split_id")} | columns
     flat = pa.array(values.astype(np.float32).ravel())
     made = {
         "tracklet": names,
@@ -250,7 +250,7 @@ def test_ten_splits_give_mean_and_deviation(
     tmp_path: Path, params: Params, score: Callable
 ) -> None:
     rows = small_rows()
-    alone = [table(rows, seed=seed, trial=[seed] * len(rows)) for seed in range(3)]
+    alone = [table(rows, seed=seed, split_id=[seed] * len(rows)) for seed in range(3)]
     single = [score(made) for made in alone]
     files = []
     for seed, made in enumerate(alone):
@@ -259,7 +259,7 @@ def test_ten_splits_give_mean_and_deviation(
     together = score_tables(params, files, tmp_path / "all")
     one_table = score(pa.concat_tables(alone))
     values = [metrics["mAP"] for metrics in single]
-    assert together["trials"] == 3
+    assert together["splits"] == 3
     assert together["mAP"] == pytest.approx(np.mean(values))
     assert together["std"]["mAP"] == pytest.approx(np.std(values, ddof=1))
     assert together["reranked"]["rank1"] == pytest.approx(
@@ -282,6 +282,13 @@ def test_two_tables_of_one_split_are_refused(tmp_path: Path, params: Params) -> 
     pq.write_table(table(small_rows()), tmp_path / "a.parquet")
     with pytest.raises(PipelineError, match="stands twice"):
         score_tables(params, [tmp_path / "a.parquet"] * 2, tmp_path / "out")
+
+
+def test_a_column_of_an_older_name_is_no_split_by_itself(tmp_path: Path, params: Params) -> None:
+    older = table(small_rows()).rename_columns({"split_id": "trial"})
+    pq.write_table(older, tmp_path / "a.parquet")
+    with pytest.raises(PipelineError, match="trial, which is split_id now"):
+        score_tables(params, [tmp_path / "a.parquet"], tmp_path / "out")
 
 
 def test_clothes_are_scored_where_every_tracklet_has_them(score: Callable) -> None:

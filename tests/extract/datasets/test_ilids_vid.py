@@ -34,32 +34,32 @@ def tree(tmp_path: Path, put: Callable) -> Path:
     return root
 
 
-def halves(root: Path, trial: int) -> tuple[set[int], set[int]]:
+def halves(root: Path, split_id: int) -> tuple[set[int], set[int]]:
     path = root / "train-test people splits" / "train_test_splits_ilidsvid.mat"
-    row = loadmat(path)["ls_set"][trial]
+    row = loadmat(path)["ls_set"][split_id]
     numbers = [NUMBERS[position - 1] for position in row]
     return set(numbers[:150]), set(numbers[150:])
 
 
-@pytest.mark.parametrize("trial", [0, 9])
-def test_first_half_of_the_split_is_tested(tree: Path, index: Callable, trial: int) -> None:
-    found = index(tree, "ilids_vid", counts="published", trial=trial)
+@pytest.mark.parametrize("split_id", [0, 9])
+def test_first_half_of_the_split_is_tested(tree: Path, index: Callable, split_id: int) -> None:
+    found = index(tree, "ilids_vid", counts="published", split_id=split_id)
     rows = found["rows"].values()
-    test, train = halves(tree, trial)
+    test, train = halves(tree, split_id)
     assert {row["pid"] for row in rows if row["split"] == "train"} == train
     assert {row["pid"] for row in rows if row["split"] == "query"} == test
     assert {row["pid"] for row in rows if row["split"] == "gallery"} == test
     assert {row["camid"] for row in rows if row["split"] == "query"} == {0}
     assert {row["camid"] for row in rows if row["split"] == "gallery"} == {1}
-    assert found["metadata"]["trial"] == str(trial)
+    assert found["metadata"]["split_id"] == str(split_id)
 
 
 def test_the_real_splits_are_read(tree: Path, real_data: Path, index: Callable) -> None:
     path = tree / "train-test people splits" / "train_test_splits_ilidsvid.mat"
     path.write_bytes((real_data / "ilids_vid" / path.name).read_bytes())
-    for trial in range(10):
-        rows = index(tree, "ilids_vid", counts="published", trial=trial)["rows"].values()
-        test, _ = halves(tree, trial)
+    for split_id in range(10):
+        rows = index(tree, "ilids_vid", counts="published", split_id=split_id)["rows"].values()
+        test, _ = halves(tree, split_id)
         assert {row["pid"] for row in rows if row["split"] == "query"} == test
 
 

@@ -210,7 +210,7 @@ class TestPrid:
             {"train": persons[2:], "test": persons[:2]},
         ]
         (tmp_path / "splits_prid2011.json").write_text(json.dumps(splits))
-        rows = index(tmp_path, "prid", trial=1)["rows"]
+        rows = index(tmp_path, "prid", split_id=1)["rows"]
         assert {n: (r["split"], r["camid"]) for n, r in rows.items() if r["pid"] < 9} == {
             "cam_a_person_0001": ("query", 0),
             "cam_b_person_0001": ("gallery", 1),
@@ -219,7 +219,7 @@ class TestPrid:
         }
         assert {r["split"] for r in rows.values() if r["pid"] >= 9} == {"train"}
         with pytest.raises(PipelineError, match="does not hold ten"):
-            index(tmp_path, "prid", trial=2)
+            index(tmp_path, "prid", split_id=2)
 
 
 class TestCcvid:

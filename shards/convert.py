@@ -1,4 +1,4 @@
-"""Exchange 3D joints with other projects: one JSON per frame, or one NumPy file per tracklet.
+"""Exchange joints with other projects: a JSON per frame, a NumPy file or a pickle per tracklet.
 
 Give:   python -m shards.convert export --dataset mars /somewhere/MARS
 Take:   python -m shards.convert import --dataset mars /somewhere/MARS
@@ -43,6 +43,7 @@ class Kind(StrEnum):
 
     CSIP = "csip"
     NPY = "npy"
+    OPENGAIT = "opengait"
 
 
 def main(
@@ -50,26 +51,37 @@ def main(
     folder: Annotated[Path, typer.Argument(help="The other project's folder of the dataset.")],
     dataset: Dataset,
     kind: Annotated[
-        Kind, typer.Option("--format", help="csip: one JSON per frame; npy: (T, 17, 3) a tracklet.")
+        Kind,
+        typer.Option(
+            "--format",
+            help="csip: one JSON per frame; npy: (T, 17, 3) a tracklet; opengait: 2D joints.",
+        ),
     ] = Kind.CSIP,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export 3D joints for other projects, or import theirs as data/pose3d/DATASET/.
+    """Export joints for other projects, or import 3D joints of theirs as data/pose3d/DATASET/.
 
     JSON files lie where the public CSIP-ReID code looks for them, below FOLDER; NumPy files are
     FOLDER/TRACKLET.npy. Joints are Human3.6M-17 around the pelvis. A frame without joints is all
-    zeros in JSON and NaN in NumPy.
+    zeros in JSON and NaN in NumPy. For OpenGait they are COCO-17 in pixels, with their scores, in
+    PERSON/CAMERA/TRACKLET/TRACKLET.pkl, without the frames that have none.
 
     Example: python -m shards.convert export --dataset walkers /tmp/walkers
     """
     set_output(verbose, quiet)
     from pipeline.params.config import load
 
+    then = "train with the other project"
+    if kind == Kind.OPENGAIT:
+        from shards.opengait import export, refuse
+
+        files = refuse() if direction == Direction.IMPORT else export(dataset, folder)
+        console.summary(folder, f"{files} files", then)
+        return
     frames = _frames_by_tracklet(dataset, load().datasets[dataset].format)
     if direction == Direction.EXPORT:
         files = _export(dataset, folder, kind, frames)
-        then = "train with the other project"
         console.summary(folder, f"{files} files", then)
     else:
         size = _import(dataset, folder, kind, frames)
@@ -156,7 +168,6 @@ def _write_json(files: list[Path], xyz: "np.ndarray", table: "pa.Table") -> None
 
 
 def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]]) -> int:
-
     from extract.engine.chunks import ChunkStore, cut, write_chunk
     from pipeline.code.fingerprint import sha256
     from pipeline.lock import locked

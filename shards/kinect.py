@@ -20,6 +20,7 @@ from extract.index import (
 from pipeline import console, paths, schema
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage, run_stage
+from shards.splits import write_splits
 from shards.write.plan import first_training
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Conversion:
         with paths.write_atomic(self.index) as temporary:
             write_index(temporary, count(tracklets, reading), described, reading)
             judge(stage, reading, parser)
+        write_splits(work)
         write_none(self._captions, stage.dataset)
         paths.publish_dir(work, self.output)
         rows = [(name.replace("_", " "), f"{n:,}") for name, n in sorted(reading.counted.items())]

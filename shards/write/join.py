@@ -24,6 +24,7 @@ from pipeline.files.tables import TableFile
 from pipeline.names import listed
 from pipeline.schema import ROW_GROUP_FRAMES, SHARD, VIEW, Status
 from pipeline.skeleton import COCO17, H36M17
+from shards.splits import write_splits
 from shards.write.plan import Plan
 from shards.write.truth import Silhouettes, TrueJoints
 
@@ -48,6 +49,7 @@ def write_shards(plan: Plan) -> None:
     finished = sum(file.stat().st_size for file in plan.finished_dir.iterdir())
     machine.check_space(plan.work, _about(plan) - finished, f"what is left of {plan.output}")
     _write_missing(plan)
+    write_splits(plan.finished_dir)
     paths.publish_dir(plan.finished_dir, plan.output)
     note_done(plan.fingerprint, plan.output)
     paths.discard(plan.work)

@@ -1,6 +1,7 @@
 """Joints go to other projects and come back without losing a bit."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,36 @@ def test_a_folder_of_something_else_is_refused(made: Extracted):
         take()
     with pytest.raises(PipelineError, match="is no folder"):
         convert.main(Direction.IMPORT, Path("nowhere"), "fake", quiet=True)
+
+
+def test_opengait_gets_joints_of_the_frames_that_have_some(made: Extracted):
+    made.frames[12]["pid"] = 0
+    made.write_pose()
+    convert.main(Direction.EXPORT, Path("gait"), "fake", Kind.OPENGAIT, quiet=True)
+    found = {file.relative_to("gait").as_posix(): file for file in Path("gait").rglob("*.pkl")}
+    names = ["0001/camera0/0001C1T0001", "0009/camera0/0009C1T0001"]
+    assert sorted(found) == [f"{name}/{Path(name).name}.pkl" for name in names]
+    for name, first, last in zip(names, (5, 0), (12, 5), strict=True):
+        data = found[f"{name}/{Path(name).name}.pkl"].read_bytes()
+        # NumPy before 2, which OpenGait is run with, has no module of the other name.
+        assert b"numpy._core" not in data
+        points = pickle.loads(data)
+        own = [frame for frame in made.frames[first:last] if frame["xy_px"]]
+        assert points.shape == (len(own), 17, 3)
+        assert points.dtype == np.float32
+        for one, frame in zip(points, own, strict=True):
+            assert one[:, :2].ravel().tolist() == frame["xy_px"]
+            assert one[:, 2].tolist() == frame["score"]
+    # Two of five are missing and unreadable.
+    assert len(points) == 3
+    assert json.loads(Path("gait/fake.json").read_text()) == {
+        "TRAIN_SET": ["0001"],
+        "TEST_SET": ["0009"],
+        "PROBE_SET": ["0009-camera0-0009C1T0001"],
+    }
+
+
+def test_pickles_of_others_are_not_read(made: Extracted):
+    convert.main(Direction.EXPORT, Path("gait"), "fake", Kind.OPENGAIT, quiet=True)
+    with pytest.raises(PipelineError, match="pickles are not read: they run what stands in them"):
+        convert.main(Direction.IMPORT, Path("gait"), "fake", Kind.OPENGAIT, quiet=True)

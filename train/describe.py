@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 BATCH = 32
 Features = dict[str, np.ndarray]
 # From a batch to features `(B, C)` by name.
-Describer = Callable[[dict[str, Any]], Features]
+ClipDescriber = Callable[[dict[str, Any]], Features]
 
 
-def describe(model: "torch.nn.Module", name: str = "feature") -> Describer:
+def describe(model: "torch.nn.Module", name: str = "feature") -> ClipDescriber:
     """Return the function from a batch to unit features `(B, C)`."""
     import torch
 
@@ -29,7 +29,7 @@ def describe(model: "torch.nn.Module", name: str = "feature") -> Describer:
     return features
 
 
-def together(describers: Sequence[Describer]) -> Describer:
+def together(describers: Sequence[ClipDescriber]) -> ClipDescriber:
     """Return the function that describes a batch in several ways, decoded once."""
 
     def features(batch: dict[str, Any]) -> Features:
@@ -40,7 +40,7 @@ def together(describers: Sequence[Describer]) -> Describer:
 
 def described(
     data: "TestDataset",
-    describer: Describer,
+    describer: ClipDescriber,
     workers: int,
     chunks: Sequence[range],
     advance: Callable[[int], object] = lambda clips: None,
@@ -72,7 +72,7 @@ def described(
         yield {name: np.concatenate([one[name] for one in made]) for name in made[0]}
 
 
-def tracklet_features(data: "TestDataset", describer: Describer, workers: int) -> Features:
+def tracklet_features(data: "TestDataset", describer: ClipDescriber, workers: int) -> Features:
     """Return features `(N, C)` of every tracklet: the mean over the frames of its clips."""
     (made,) = described(data, describer, workers, [range(len(data))])
     return {name: data.average(values).astype(np.float32) for name, values in made.items()}

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from pipeline import paths
 from pipeline.errors import PipelineError
 from pipeline.stage import Stage
@@ -57,10 +59,18 @@ class Trained:
             knobs: How to describe.
 
         Raises:
-            PipelineError: If the file is damaged, is none of stage 2, asks for code from elsewhere,
-                or does not know what should describe.
+            PipelineError: If the file is damaged, or as `told`.
         """
-        about = published(file) or {}
+        return cls.told(file, published(file) or {}, knobs)
+
+    @classmethod
+    def told(cls, file: Path, about: dict[str, Any], knobs: "EmbedParams") -> "Trained":
+        """Return the model of a file of weights and of what is said about it.
+
+        Raises:
+            PipelineError: If it is none of stage 2, asks for code from elsewhere, or does not know
+                what should describe.
+        """
         if "model" not in about or "frame_size" not in about.get("clips", {}):
             raise PipelineError(f"{file} is no model of stage 2. {again(file)}")
         size = about["clips"]["frame_size"]
@@ -91,6 +101,18 @@ class Trained:
     def comparison(self) -> dict[str, Any]:
         """What the distance of two descriptors is (`pipeline.distances`)."""
         return self.about.get("comparison", {"kind": "cosine"})
+
+    @property
+    def strangers(self) -> dict[str, Any] | None:
+        """How near strangers come (`train.run.strangers`), as it describes now.
+
+        None where nobody was held out of its training, or skeletons count otherwise than then.
+        """
+        neck, descriptor = self.config["neck"], self.descriptor
+        own = self.about.get("skeleton_weight", {}).get(neck)
+        if descriptor == "both" and self.config["skeleton_weight"] != own:
+            return None
+        return self.about.get("strangers", {}).get(neck, {}).get(descriptor)
 
     @property
     def has_prototypes(self) -> bool:
@@ -133,8 +155,9 @@ def _ready(model: "torch.nn.Module") -> "torch.nn.Module":
     return model.to(device()).eval()
 
 
-# Ways of MMEngine to run what is no class of a registry: other registries, other files, downloads.
-_WAYS_OUT = ("_scope_", "_base_", "_delete_", "custom_imports", "init_cfg")
+# Ways of MMEngine to run what is no class of a registry: other registries, other files, downloads;
+# and of timm to read another file.
+_WAYS_OUT = ("_scope_", "_base_", "_delete_", "custom_imports", "init_cfg", "checkpoint_path")
 
 
 def refuse_foreign(config: Any, file: Path) -> None:
@@ -160,7 +183,10 @@ def refuse_foreign(config: Any, file: Path) -> None:
 
 
 def _is_own(name: object) -> bool:
-    """Return whether a class of this project has that full name: not what a module imports."""
+    """Return whether a part of a model of this project has that full name.
+
+    What a module imports, and classes that do more than compute, are none.
+    """
     if not isinstance(name, str) or not name.startswith("train."):
         return False
     module, _, leaf = name.rpartition(".")
@@ -168,7 +194,8 @@ def _is_own(name: object) -> bool:
         found = getattr(importlib.import_module(module), leaf, None)
     except (ImportError, ValueError):
         return False
-    return inspect.isclass(found) and found.__module__ == module
+    is_part = inspect.isclass(found) and issubclass(found, nn.Module)
+    return is_part and found.__module__ == module
 
 
 def trained_descriptor(about: dict[str, Any]) -> str:

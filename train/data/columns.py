@@ -83,34 +83,42 @@ def seen(table: "pd.DataFrame") -> dict[str, Tensor]:
     return found
 
 
-def unseen() -> dict[str, Tensor]:
-    """Return the columns of `VIEW` of one clip that nothing is known of, `(1,)` each."""
-    known = {name: torch.full((1,), torch.nan) for name in VIEW}
-    codes = {name: torch.zeros(1, dtype=torch.int64) for name in _NAMED}
-    return known | codes | {"clothes": torch.full((1,), -1)}
-
-
 def joints_2d(shards: "Shards", rows: np.ndarray) -> Tensor:
-    """Return x, y in [0, 1] of the frame and the score of COCO-17 joints, `(T, 17, 3)`.
+    """Return COCO-17 joints of some frames of shards as `placed` gives them, `(T, 17, 3)`."""
+    sizes = np.stack([shards.width[rows], shards.height[rows]], axis=1)
+    return placed(shards.xy_px[rows], shards.score[rows], sizes)
+
+
+def placed(xy_px: np.ndarray, score: np.ndarray, sizes: np.ndarray) -> Tensor:
+    """Return x, y in [0, 1] of the frame and the score of joints, `(T, 17, 3)`.
 
     A pixel's middle is half a pixel from its edge, so 1 - x is the mirrored place. A frame without
     joints has zeros.
+
+    Args:
+        xy_px: `(T, 17, 2)` in pixels.
+        score: `(T, 17)`.
+        sizes: Width and height of each frame in pixels, `(T, 2)`.
     """
-    size = np.stack([shards.width[rows], shards.height[rows]], axis=1)
-    places = (shards.xy_px[rows] + 0.5) / np.maximum(size, 1)[:, None]
-    found = np.concatenate([places, shards.score[rows][..., None]], axis=2)
+    places = (xy_px + 0.5) / np.maximum(sizes, 1)[:, None]
+    found = np.concatenate([places, score[..., None]], axis=2)
     return torch.from_numpy(np.where(np.isfinite(found), found, 0).astype(np.float32))
+
+
+def skeletons(xyz: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return `(T, J, 3)` joints, zeros where a frame has none, and where it has some, `(T,)`."""
+    mask = torch.from_numpy(xyz).isfinite().all(-1).all(-1)
+    return torch.from_numpy(xyz).where(mask[:, None, None], torch.tensor(0.0)), mask
 
 
 def silhouettes(shards: "Shards", rows: Iterable[int], size: tuple[int, int]) -> Tensor:
     """Return where the person is seen, `(T, H, W)` of 0 and 1; zeros where nobody knows."""
-    height, width = size
-    found = []
-    for png in shards.silhouettes(rows):
-        if png is None:
-            found.append(np.zeros((height, width), np.uint8))
-            continue
-        whole = images.decode_mask(png)
-        small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-        found.append((small > 127).astype(np.uint8))
-    return torch.from_numpy(np.stack(found))
+    nothing = np.zeros(size, np.uint8)
+    pngs = shards.silhouettes(rows)
+    return masks([nothing if png is None else images.decode_mask(png) for png in pngs], size)
+
+
+def masks(whole: Iterable[np.ndarray], size: tuple[int, int]) -> Tensor:
+    """Return masks `(h, w)` of 0 and 255 in a model's size of frames, `(T, H, W)` of 0 and 1."""
+    small = [cv2.resize(one, size[::-1], interpolation=cv2.INTER_AREA) for one in whole]
+    return torch.from_numpy((np.stack(small) > 127).astype(np.uint8))

@@ -16,7 +16,7 @@ from pipeline.names import DISTRACTOR
 from pipeline.schema import Status
 from shards.read import Shards
 from train.data.captions import Captions, captions_of
-from train.data.columns import check_needs, joints_2d, seen, silhouettes
+from train.data.columns import check_needs, joints_2d, seen, silhouettes, skeletons
 from train.data.transforms import build
 
 if TYPE_CHECKING:
@@ -98,12 +98,11 @@ class TrackletClips(Dataset[Item]):
         if self.shuffle_frames:
             # No augmentation: whoever takes the motion away takes it from every clip.
             rows = (rng or np.random.default_rng(rows)).permutation(rows)
-        xyz = self.shards.xyz[rows]
-        mask = np.isfinite(xyz).all((1, 2))
+        xyz, mask = skeletons(self.shards.xyz[rows])
         clip = {
             "frame_mask": torch.ones(len(rows), dtype=torch.bool),
-            "xyz": torch.from_numpy(np.where(mask[:, None, None], xyz, np.float32(0))),
-            "mask": torch.from_numpy(mask),
+            "xyz": xyz,
+            "mask": mask,
             **self._needed(rows),
         }
         for transform in self._transforms if rng is not None else ():
@@ -127,12 +126,8 @@ class TrackletClips(Dataset[Item]):
         if len(set(rows.tolist())) < len(rows):
             unique, back = np.unique(rows, return_inverse=True)
         frames = np.empty((len(unique), self.height, self.width, 3), np.uint8)
-        # The largest power of two that leaves enough pixels of every frame.
-        spare = min(
-            int(self.shards.height[unique].min()) // self.height,
-            int(self.shards.width[unique].min()) // self.width,
-        )
-        shrink = next(power for power in (8, 4, 2, 1) if power <= max(spare, 1))
+        sizes = self.shards.height[unique].min(), self.shards.width[unique].min()
+        shrink = shrink_of(*map(int, sizes), (self.height, self.width))
         for i, (row, jpeg) in enumerate(zip(unique, self.shards.jpeg(unique), strict=True)):
             target = frames[i]
             image = self.shards.decoded(int(row), jpeg, shrink, target)
@@ -159,6 +154,23 @@ class TrackletClips(Dataset[Item]):
             "xyz": torch.zeros(frames, *self.shards.xyz.shape[1:]),
             "mask": torch.zeros(frames, dtype=torch.bool),
         }
+
+
+def shrink_of(height: int, width: int, size: tuple[int, int]) -> int:
+    """Return how much smaller the frames of a clip are decoded, a power of two.
+
+    It is the largest that leaves enough pixels of every frame.
+
+    Args:
+        height: Of the lowest frame.
+        width: Of the narrowest one.
+        size: Height and width of a model's frames.
+
+    >>> shrink_of(256, 128, (128, 64)), shrink_of(500, 100, (128, 64))
+    (2, 1)
+    """
+    spare = max(1, min(height // size[0], width // size[1]))
+    return next(power for power in (8, 4, 2, 1) if power <= spare)
 
 
 def _first(table: "pd.DataFrame", limit: int, splits: Sequence[str]) -> "pd.DataFrame":

@@ -118,7 +118,7 @@ class SkeletonGraphTransformer(nn.Module):
             xyz = facing_front(xyz, *self.sides)
         channels = self._channels(xyz, mask)
         if self.norm is not None:
-            channels = self._normalised(channels, mask)
+            channels = self._normalised(self.norm, channels, mask)
         tokens = self.embed(channels) + self.place(self.eigenvectors)
         if self.cls is not None:
             tokens = torch.cat([self.cls.expand(*tokens.shape[:2], 1, -1), tokens], dim=2)
@@ -143,20 +143,20 @@ class SkeletonGraphTransformer(nn.Module):
             frames = block(frames, mask)
         return frames
 
-    def _normalised(self, channels: Tensor, mask: Tensor | None) -> Tensor:
+    def _normalised(self, norm: nn.Module, channels: Tensor, mask: Tensor | None) -> Tensor:
         """Normalise the good frames; the others stay zero and are in no statistic."""
         is_good = channels.new_ones(channels.shape[:2], dtype=torch.bool) if mask is None else mask
-        own = len(channels)
-        if self.training:
-            # The statistics are those of the whole batch, whatever the number of processes.
-            channels, is_good = gather(channels), gather(is_good)
+        if not self.training:
+            made = norm(channels.flatten(0, 1).flatten(1)).view_as(channels)
+            return torch.where(is_good[..., None, None], made.to(channels.dtype), 0)
+        # The statistics are those of the whole batch, whatever the number of processes. No
+        # deviation can be told from a single frame.
+        own, channels, is_good = len(channels), gather(channels), gather(is_good)
         out = torch.zeros_like(channels)
-        # No deviation can be told from a single frame.
-        if is_good.sum() > int(self.training):
-            good = self.norm(channels[is_good].flatten(1))
+        if is_good.sum() > 1:
+            good = norm(channels[is_good].flatten(1))
             out[is_good] = good.unflatten(1, channels.shape[2:])
-        first = get_rank() * own if self.training else 0
-        return out[first : first + own]
+        return out[get_rank() * own :][:own]
 
     def _channels(self, xyz: Tensor, mask: Tensor | None) -> Tensor:
         channels = []

@@ -98,10 +98,11 @@ class ReidModel(BaseModel):
         if mode == "loss":
             return self._weighed(self.losses(inputs, labels))
         if mode == "predict":
-            return self.describe(only(inputs, self._looked_at()), self.descriptor)
+            return self.describe(only(inputs, self.looked_at()), self.descriptor)
         return self.features(inputs)
 
-    def _looked_at(self) -> frozenset[str]:
+    def looked_at(self) -> frozenset[str]:
+        """Return the columns of a batch that a description is made of, as it is asked for."""
         return self.needs_at_test | ({"xyz"} if self.descriptor != "visual" else set())
 
     def losses(self, inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:

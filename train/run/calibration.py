@@ -10,7 +10,7 @@ import numpy as np
 from pipeline import console
 from pipeline.distances import CosineDistances, normalised
 from pipeline.ranking import Ids, cmc_and_map
-from train.describe import Describer, Features, tracklet_features
+from train.describe import ClipDescriber, Features, tracklet_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ def skeleton_weights(
     return weights
 
 
-def _describer(model: "ReidModel") -> Describer:
+def _describer(model: "ReidModel") -> ClipDescriber:
     """Return what describes a batch by frames and by skeletons, before and after the necks."""
     import torch
 

@@ -83,6 +83,17 @@ def share_within(distance: float, noted: dict[str, Any]) -> float:
     return float(np.exp(np.interp(distance, distances, np.log(shares))))
 
 
+def distance_of(share: float, noted: dict[str, Any]) -> float:
+    """Return the distance within which a share of strangers comes: the inverse of `share_within`.
+
+    >>> noted = {"shares": [0.5, 0.04, 0.01], "distances": [0.8, 0.4, 0.2]}
+    >>> round(distance_of(0.02, noted), 6)
+    0.3
+    """
+    shares, distances = (np.array(noted[key][::-1]) for key in ("shares", "distances"))
+    return float(np.interp(np.log(share), np.log(shares), distances))
+
+
 def in_words(distance: float, noted: dict[str, Any]) -> str:
     """Say which share of strangers comes as near as a distance.
 

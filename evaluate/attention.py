@@ -34,7 +34,7 @@ def main(
     """
     cli.set_output(verbose, quiet)
     stage = start("attention", run, overrides, trial=trial)
-    from evaluate.describe import Embedder
+    from evaluate.describe import Describer
     from pipeline.errors import PipelineError
     from pipeline.paths import file_name
     from shards import draw
@@ -47,7 +47,7 @@ def main(
     pictures = [shards.decoded(row, jpeg) for row, jpeg in found if jpeg is not None]
     if not pictures:
         raise PipelineError(f"{tracklet} has no readable frame")
-    heat = Embedder(stage).resemblance(pictures)
+    heat = Describer.of_run(stage).resemblance(pictures)
     size = (2 * pictures[0].shape[0], 2 * pictures[0].shape[1])
     above = [draw.fitted(picture, size) for picture in pictures]
     below = [

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from train.data.clips import TestDataset
-    from train.describe import Describer
+    from train.describe import ClipDescriber
 
 CHUNK = 512
 RANDOM_CHANNELS = 128
@@ -160,7 +160,7 @@ class Embedding:
                     np.savez(opened, **made)
         return files
 
-    def _describer(self, raw: Any) -> "Describer":
+    def _describer(self, raw: Any) -> "ClipDescriber":
         from train.describe import describe, together
 
         own = [describe(self.trained.model()), describe(raw, "untrained")]
@@ -185,6 +185,7 @@ class Embedding:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from pipeline.code.fingerprint import sha256
         from pipeline.distances import telling
 
         table = tracklet_columns(self.data, self._index, self.stage.rebuild("index"))
@@ -197,6 +198,7 @@ class Embedding:
             "dataset": self.stage.dataset,
             "run": self.stage.key,
             "frames": self.knobs.frames,
+            "weights_sha256": sha256(self.trained.file),
             **self.trained.identity,
         }
         table = table.cast(schema.with_metadata(table.schema, **metadata))

@@ -33,7 +33,7 @@ def publish(run: str = "fake", *overrides: str, with_prototypes: bool = False) -
     if with_prototypes and model.updater is not None:
         data = DATASETS.build(dict(config["train_dataloader"]["dataset"]))
         model.set_prototypes(*prototypes(model, data, 4))
-    for head in model.heads.values():
+    for head in model.heads.values() if hasattr(model, "heads") else [model.head]:
         head.neck.running_mean.normal_()
     about = about_model(stage, config, take_needs(config)) | {"epoch": 1}
     save(Path(f"models/{run}/stage2.safetensors"), model, {"about": about})

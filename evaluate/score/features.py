@@ -68,6 +68,11 @@ class Features:
             yield int(split_id), self[self.split_id == split_id]
 
 
+def weights_of(path: Path) -> str | None:
+    """Return the SHA-256 of the model that made a table of features, if the table says it."""
+    return tables.texts(tables.read_schema(path, "Make it again")).get("weights_sha256")
+
+
 def read_features(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Features:
     """Read features with the ids that scoring needs.
 

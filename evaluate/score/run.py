@@ -116,7 +116,7 @@ def score_tables(
     Raises:
         PipelineError: If a table is not as it must be, or nothing can be scored.
     """
-    from evaluate.score.features import read_features
+    from evaluate.score.features import read_features, weights_of
     from evaluate.score.protocol import headline as headline_of
     from evaluate.score.protocol import make_search
     from evaluate.score.scoring import score_baselines, score_split, summarise
@@ -138,6 +138,8 @@ def score_tables(
         "protocol": headline_of(searches[0][1]).words(len(searches)),
         **summarise(results),
     }
+    if weights := weights_of(tables[0]):
+        metrics["weights_sha256"] = weights
     if baselines and baselines.exists():
         metrics["baselines"] = score_baselines(read_features([baselines]), rules, limit)
     _write(folder, metrics, results, splits[0][1].names)

@@ -1,6 +1,5 @@
 """Galleries to search: the test tracklets of a dataset, or a file that grows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +85,7 @@ class Gallery:
         file: Path,
         model: str,
         album: Album,
-        comparison: Callable[[], Comparison] = lambda: {"kind": "cosine"},
+        comparison: Comparison | None = None,
     ) -> "Gallery":
         """Return the tracklets of a gallery file; none if it does not exist yet.
 
@@ -94,14 +93,14 @@ class Gallery:
             file: A file that `write` wrote.
             model: What makes features now.
             album: Pictures of tracklets that have none in the file.
-            comparison: Asked what the distance of two features is.
+            comparison: What the distance of two features is; None for cosine.
 
         Raises:
             PipelineError: If it is broken, or of another version, or of another model.
         """
         if not paths.regular(file).exists():
             none = pa.table({"tracklet": pa.array([], pa.string())})
-            return cls(none, model, album, file, comparison())
+            return cls(none, model, album, file, comparison)
         fix = "Fill a new file"
         found = tables.read_schema(file, fix)
         missing = {"tracklet", "pid", "camid", "feature", "jpeg"} - set(found.names)
@@ -123,7 +122,7 @@ class Gallery:
                 "embed.descriptor, neck or skeleton_weight: its features cannot be compared. "
                 "Fill a new file"
             )
-        return cls(table.replace_schema_metadata(), model, album, file, comparison())
+        return cls(table.replace_schema_metadata(), model, album, file, comparison)
 
     def __len__(self) -> int:
         """Return the number of tracklets."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evaluate.search.gallery import Entry, Gallery
 from pipeline import console, paths
@@ -10,26 +10,19 @@ from pipeline.errors import PipelineError
 from pipeline.lock import locked
 from pipeline.stage import Stage
 
+if TYPE_CHECKING:
+    from train.trained import Trained
+
 # Another process may be adding to the same gallery: that takes it a second.
 PATIENCE_S = 60
 
 
-def model_of(stage: Stage) -> str:
-    """Return what tells the trained model, and how it describes, from others."""
+def model_of(trained: "Trained") -> str:
+    """Return what tells a trained model, and how it describes, from others."""
     from pipeline.code.fingerprint import sha256
-    from train.trained import Trained
 
-    trained = Trained.of(stage)
     how = ", ".join(f"{name} {value}" for name, value in trained.identity.items())
     return f"{sha256(trained.file)}, {how}"
-
-
-def comparison_of(stage: Stage) -> dict[str, Any]:
-    """Return what the distance of two features of the trained model is."""
-    from train.weights.checkpoint import published
-
-    about = published(stage.read(paths.stage2_file(stage.key))) or {}
-    return about.get("comparison", {"kind": "cosine"})
 
 
 def entry_of(stage: Stage, query: str, boxes: Path | None, entry: Entry) -> Entry:
@@ -40,7 +33,7 @@ def entry_of(stage: Stage, query: str, boxes: Path | None, entry: Entry) -> Entr
             raise PipelineError(f"{query} does not exist")
         found = Gallery.of_run(stage).find(query)
         return replace(found, name=entry.name or found.name)
-    from evaluate.describe import Embedder
+    from evaluate.describe import Describer
     from evaluate.search.query import from_folder, from_video
 
     if path.is_dir():
@@ -49,29 +42,10 @@ def entry_of(stage: Stage, query: str, boxes: Path | None, entry: Entry) -> Entr
         raise PipelineError(f"{path} is a file. If it is a video, say where the person is: --boxes")
     else:
         frames = from_video(paths.regular(path), boxes)
-    feature, frame = Embedder(stage).feature(frames), frames[len(frames) // 2]
+    feature, frame = Describer.of_run(stage).describe(frames), frames[len(frames) // 2]
     own = path.resolve()
     name = entry.name or (own.name if path.is_dir() else own.stem)
     return replace(entry, name=name, feature=feature, frame=frame)
-
-
-def strangers_of(stage: Stage) -> dict[str, Any] | None:
-    """Return what the run's model noted of how near strangers come, as it is asked to describe now.
-
-    None where it noted nothing: nobody was held out of its training.
-    """
-    from train.trained import trained_descriptor
-    from train.weights.checkpoint import published
-
-    file, knobs = stage.read(paths.stage2_file(stage.key)), stage.params.embed
-    about = published(file) if file.exists() else None
-    if not about or "strangers" not in about:
-        return None
-    descriptor = knobs.descriptor or about["model"].get("descriptor") or trained_descriptor(about)
-    own = about.get("skeleton_weight", {}).get(knobs.neck)
-    if descriptor == "both" and knobs.skeleton_weight not in (None, own):
-        return None
-    return about["strangers"][knobs.neck].get(descriptor)
 
 
 def show(
@@ -122,14 +96,16 @@ def search(
 ) -> None:
     """Show what is nearest in the test tracklets, or in a gallery of one's own, which may grow."""
     from evaluate.ranked import Album
+    from train.trained import Trained
 
-    noted = strangers_of(stage)
+    trained = Trained.of(stage)
+    noted = trained.strangers
     if gallery is None:
         show(Gallery.of_run(stage), entry, top, picture, noted)
         return
     # In another gallery it is known by the name it is given here.
     entry = replace(entry, own="")
-    known_by = (model_of(stage), Album.of_stage(stage), lambda: comparison_of(stage))
+    known_by = (model_of(trained), Album.of_stage(stage), trained.comparison)
     if not add:
         show(Gallery.read(gallery, *known_by), entry, top, picture, noted)
         return

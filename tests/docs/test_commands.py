@@ -53,6 +53,10 @@ RUN_BY = {
         start: (_REPRO, "test_the_commands_of_the_page_about_runs_work")
         for start in ("python -m", "sed", "dvc repro", "dvc metrics", "dvc plots", "dvc exp", "rm")
     },
+    "docs/taking_a_model_away.md": {
+        start: (_EXAMPLES, "test_a_model_is_taken_away_as_the_page_says")
+        for start in ("python -m evaluate.publish", "python -m shards.convert")
+    },
     "docs/reading_shards.md": {
         "python -m shards": (_EXAMPLES, "test_commands_about_shards_work"),
     },

@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 from tests.docs.pages import PAGES, blocks, to_run
 from tests.evaluate.search.test_search import PEOPLE
 from tests.fake_extraction import Extracted, write_shards_of
+from tests.models import publish
 from tests.stages import make
 
 TRAINED = [
@@ -63,10 +64,12 @@ def walkers(extracted: Callable[..., Extracted]) -> Extracted:
 
 
 @pytest.mark.parametrize("number", range(len(blocks("docs/reading_shards.md", "python"))))
-def test_shards_are_read_as_the_page_says(walkers: Extracted, number: int, capsys):
+def test_shards_are_read_as_the_page_says(walkers: Extracted, number: int, capsys, monkeypatch):
     script = blocks("docs/reading_shards.md", "python")[number]
-    for module in re.findall(r"^import (polars|duckdb)", script, flags=re.MULTILINE):
-        pytest.importorskip(module, reason=f"{module} is not installed: pip install {module}")
+    for module in re.findall(r"^(?:import|from) (polars|duckdb|datasets)\b", script, re.MULTILINE):
+        found = pytest.importorskip(module, reason=f"{module} is not installed")
+        if module == "datasets":
+            monkeypatch.setattr(found.config, "HF_DATASETS_CACHE", Path("cache").absolute())
     exec(script, {})
     assert capsys.readouterr().out.strip()
 
@@ -74,6 +77,26 @@ def test_shards_are_read_as_the_page_says(walkers: Extracted, number: int, capsy
 def test_commands_about_shards_work(walkers: Extracted, monkeypatch):
     for line in to_run("docs/reading_shards.md"):
         run(line, monkeypatch)
+
+
+def test_a_model_is_taken_away_as_the_page_says(walkers: Extracted, monkeypatch, capsys):
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    publish("walkers")
+    make("embed", "walkers")
+    make("score", "walkers")
+    for name, tracklet in (("anna", "0001C1T0001"), ("somebody", "0002C2T0001")):
+        Path(name).mkdir()
+        for file in Path("raw/fake").rglob(f"{tracklet}F*.jpg"):
+            shutil.copy(file, name)
+    for line in to_run("docs/taking_a_model_away.md"):
+        run(line, monkeypatch)
+    assert "ONNX Runtime" in capsys.readouterr().out
+    use, by_onnx = blocks("docs/taking_a_model_away.md", "python")
+    exec(use, {})
+    assert re.search(r"Likeness\(distance=0\.\d+, ", capsys.readouterr().out)
+    exec(by_onnx, {})
+    assert re.fullmatch(r"\(2, \d+\)", capsys.readouterr().out.strip())
+    assert len(list(Path("gait").rglob("*.pkl"))) == 12
 
 
 def test_the_boxes_of_the_page_are_read(tmp_path):

@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
-from evaluate.describe import Embedder
+from evaluate.describe import Describer
 from evaluate.search import __main__ as search
 from evaluate.search.gallery import Entry, Gallery
 from evaluate.search.query import from_folder, from_video
-from evaluate.search.run import strangers_of
 from pipeline.errors import PipelineError
 from pipeline.files.tensors import read_safetensors
 from pipeline.stage import Stage, start
@@ -31,6 +30,7 @@ from tests.conftest import ROOT
 from tests.fake_extraction import Extracted, write_shards_of
 from tests.models import publish
 from tests.stages import make
+from train.trained import Trained
 from train.weights.checkpoint import load
 
 PEOPLE = [
@@ -81,7 +81,7 @@ def test_a_folder_of_a_tracklets_frames_has_the_tracklets_feature(stage: Stage, 
     override = f"embed.{knob}"
     make("embed", "fake", override)
     stage = start("search", "fake", [override])
-    made = Embedder(stage).feature(from_folder(folder_of("0002C2T0001")))
+    made = Describer.of_run(stage).describe(from_folder(folder_of("0002C2T0001")))
     entry = Gallery.of_run(stage).find("0002C2T0001")
     np.testing.assert_allclose(made / np.linalg.norm(made), entry.feature, atol=1e-5)
 
@@ -131,7 +131,7 @@ def test_each_row_says_how_rarely_strangers_come_as_near(stage: Stage, capsys):
         assert out.count(words) == 1
     assert "stage2.held_out" not in out
     # What was noted behind the necks says nothing of features before them.
-    assert strangers_of(start("search", "fake", ["embed.neck=before"])) is None
+    assert Trained.of(start("search", "fake", ["embed.neck=before"])).strangers is None
 
 
 def test_a_renamed_tracklet_does_not_find_itself(stage: Stage, capsys):
@@ -145,7 +145,7 @@ def test_attention_is_drawn_on_every_frame(stage: Stage):
     attention.main("fake", "0001C2T0001", frames=3, quiet=True)
     shown = cv2.imread("work/attention/0001C2T0001.png")
     assert shown.shape[1] == 3 * (2 * 32 + 4)
-    heat = Embedder(stage).resemblance(from_folder(folder_of("0001C2T0001")))
+    heat = Describer.of_run(stage).resemblance(from_folder(folder_of("0001C2T0001")))
     assert heat.shape[0] == 11
     assert heat.shape[1] == 2 * heat.shape[2]
     assert np.abs(heat).max() <= 1 + 1e-5

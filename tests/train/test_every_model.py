@@ -43,9 +43,11 @@ def configured(system: str, **settings: Any) -> dict[str, Any]:
         model["skeleton"] |= {"dim": 16, "layers": 1, "out_dim": SMALL["out_dim"]}
     if "experts" in model:
         model["experts"] = {"dim": 32, "heads": 2}
+    if "gait" in model:
+        model |= {"gait": model["gait"] | {"channels": [4, 8, 8]}, "dim": 16}
     model["classes"] = PIDS
-    config["needs_at_test"] = take_needs(config)
     model |= settings
+    config["needs_at_test"] = take_needs(config)
     return config
 
 

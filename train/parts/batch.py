@@ -68,3 +68,16 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
         return values.mean(1)
     weights = mask.to(values.dtype).view(*mask.shape, *[1] * (values.dim() - 2))
     return (values * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
+
+def masked_max(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the largest of `(B, T, ...)` over the frames that count; zero where none does.
+
+    >>> masked_max(torch.tensor([[1.0, 5.0]]), torch.tensor([[True, False]])).item()
+    1.0
+    """
+    if mask is None:
+        return values.amax(1)
+    counts = mask.view(*mask.shape, *[1] * (values.dim() - 2))
+    found = values.masked_fill(~counts, torch.finfo(values.dtype).min).amax(1)
+    return found.masked_fill(~counts.any(1), 0.0)

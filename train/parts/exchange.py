@@ -18,15 +18,27 @@ class _Relate(nn.Module):
         nn.init.zeros_(self.differ_norm.weight)
 
     def forward(self, base: Tensor, other: Tensor) -> Tensor:
-        """Return the base `(N, C)`, enriched by the other."""
-        theta, phi, value = (
-            layer(x[..., None])
-            for layer, x in ((self.theta, base), (self.phi, other), (self.value, other))
+        """Return the base `(N, C)`, enriched by the other.
+
+        All that is lifted to `dim` channels is a scalar times a vector plus another, so products
+        of two are made of four numbers, and no channel is ever written out.
+        """
+        (lift, start), (phi, phi_start), (value, value_start) = (
+            (layer.weight[:, 0], layer.bias) for layer in (self.theta, self.phi, self.value)
         )
-        affinity = theta @ phi.transpose(1, 2) / base.shape[1]
-        agree = self.agree(affinity.relu() @ value).transpose(1, 2)
-        differ = self.differ((-affinity).relu() @ value).transpose(1, 2)
-        return base + (self.agree_norm(agree) - self.differ_norm(differ))[:, 0]
+        slope = base * (lift @ phi) + start @ phi
+        height = base * (lift @ phi_start) + start @ phi_start
+        affinity = (slope[:, :, None] * other[:, None] + height[:, :, None]) / base.shape[1]
+        taken = []
+        for layer, norm, likeness in (
+            (self.agree, self.agree_norm, affinity.relu()),
+            (self.differ, self.differ_norm, (-affinity).relu()),
+        ):
+            weight = layer.weight[0]
+            found = (likeness * other[:, None]).sum(2) * (weight @ value)
+            found = found + likeness.sum(2) * (weight @ value_start) + layer.bias
+            taken.append(norm(found[:, None])[:, 0])
+        return base + taken[0] - taken[1]
 
 
 @MODELS.register_module()

@@ -13,6 +13,10 @@ from pipeline.errors import PipelineError
 from pipeline.files import tensors
 from train.weights.renaming import State
 
+# What may be missing. PyTorch before 1.0 counted no batches, and nothing here needs the count; an
+# encoder that saw visible light alone says nothing of infrared (`train.encoders.stems`).
+_FROM_NOTHING = ("num_batches_tracked", ".infrared")
+
 
 def save(path: Path, module: nn.Module, metadata: Mapping[str, Any]) -> None:
     """Publish a module's parameters and buffers, with what a reader should know about them.
@@ -53,9 +57,8 @@ def load_part(module: nn.Module, state: Mapping[str, Tensor], prefix: str, path:
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
     own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    # PyTorch before 1.0 counted no batches, and others leave the count out; nothing here needs it.
-    counted = {name for name in own.keys() - part.keys() if name.endswith("num_batches_tracked")}
-    part |= {name: module.state_dict()[name] for name in counted}
+    missing = {name for name in own.keys() - part.keys() if name.endswith(_FROM_NOTHING)}
+    part |= {name: module.state_dict()[name] for name in missing}
     found = {name: tuple(value.shape) for name, value in part.items()}
     for name in sorted(own.keys() | found.keys()):
         if own.get(name) != found.get(name):

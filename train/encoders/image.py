@@ -159,6 +159,11 @@ class VitEncoder(VisualEncoder):
         x, rope = self.embed(frames, camids)
         for block in vit.blocks:
             x = self._through(block, x, rope)
+        return self.finish(x)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Return the tokens `(N, 1 + P, C)`, out of what the last block gave."""
+        vit = self.vit
         x = vit.norm(x)
         if vit.num_prefix_tokens or vit.attn_pool is None:
             return self._class_first(x)

@@ -1,0 +1,1 @@
+"""Parts for people who are seen by day in colour and by night in infrared light."""

@@ -41,6 +41,23 @@ class Ranked:
     is_junk: bool
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One place of a ranked list.
+
+    Attributes:
+        frame: A picture in a frame of its colour.
+        figure: The skeleton, drawn, as wide.
+        place: Its rank, or what it is.
+        said: Who, where, and how far.
+    """
+
+    frame: np.ndarray
+    figure: np.ndarray
+    place: str
+    said: list[str]
+
+
 class Album:
     """Finds a picture and a skeleton of every tracklet of some shards."""
 
@@ -77,37 +94,41 @@ class Album:
         figure = draw.figure(self.shards.xyz[row], "front", FIGURE, span)
         return draw.fitted(frame, CELL), figure
 
-    def ranked_list(self, query: Ranked, nearest: list[Ranked]) -> np.ndarray:
-        """Draw a query and a row of its nearest tracklets, best first.
+    def cells(self, query: Ranked, nearest: list[Ranked]) -> list[Cell]:
+        """Return a query and its nearest tracklets, best first.
 
         Green frames are matches and red ones other persons. Grey ones are tracklets that the
         protocol leaves out, most of all those of the same person in the same camera; they carry no
-        rank. Colour is not the only sign: the same stands in words below.
+        rank. Colour is not the only sign: the same stands in words.
         """
-        cells = [self._cell(query, QUERY, "query", "")]
+        cells = [self._cell(query, QUERY, "query", [])]
         rank = 0
         for one in nearest:
             rank += not one.is_junk
             colour = JUNK if one.is_junk else MATCH if one.is_match else WRONG
             word = "left out" if one.is_junk else "match" if one.is_match else "other"
             place = "-" if one.is_junk else f"{rank}"
-            cells.append(self._cell(one, colour, f"{place}  {word}", console.fixed(one.distance)))
-        return draw.tiled([cells], gap=6)
+            distance = console.fixed(one.distance)
+            cells.append(self._cell(one, colour, f"{place}  {word}", [distance]))
+        return cells
 
-    def _cell(self, one: Ranked, colour: draw.Colour, above: str, below: str) -> np.ndarray:
+    def _cell(self, one: Ranked, colour: draw.Colour, place: str, below: list[str]) -> Cell:
         frame, figure = self.portrait(one.tracklet)
         if one.is_junk:
             frame = _faded(frame)
-        width = CELL[1] + 8
-        captions = [f"{one.pid}, cam {one.camid}", *[below] * bool(below)]
-        parts = [
-            draw.labelled(draw.blank((20, width)), above),
-            draw.framed(frame, colour),
-            *(draw.labelled(draw.blank((18, width)), text) for text in captions),
-            *[draw.blank((18, width))] * (not below),
-            draw.framed(figure, draw.BACKGROUND),
-        ]
-        return np.concatenate(parts)
+        said = [f"{one.pid}, cam {one.camid}", *below]
+        return Cell(draw.framed(frame, colour), draw.framed(figure, draw.BACKGROUND), place, said)
+
+
+def picture_of(cells: list[Cell]) -> np.ndarray:
+    """Draw a row of cells beside each other, with what is said of them."""
+    columns = []
+    for one in cells:
+        width = one.frame.shape[1]
+        lines = [draw.labelled(draw.blank((18, width)), text) for text in [*one.said, ""][:2]]
+        label = draw.labelled(draw.blank((20, width)), one.place)
+        columns.append(np.concatenate([label, one.frame, *lines, one.figure]))
+    return draw.tiled([columns], gap=6)
 
 
 def _faded(picture: np.ndarray) -> np.ndarray:

@@ -21,7 +21,10 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 p { max-width: 48rem; margin: .4rem 0; }
 .soft, figcaption { color: var(--soft); font-size: .875rem; }
 .wide { overflow-x: auto; margin: .6rem 0; }
-.wide img { display: block; max-width: none; height: 22rem; border-radius: 6px; }
+.row { display: grid; gap: .4rem .25rem;
+  grid-template-columns: repeat(auto-fit, minmax(3.3rem, 1fr)); }
+.row div { font-size: .75rem; line-height: 1.25; overflow-wrap: anywhere; }
+.row img { display: block; width: 100%; border-radius: 4px; }
 .grid { display: grid; gap: 1rem 2rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); }
 .grid > * { min-width: 0; }
@@ -99,13 +102,19 @@ def value(number: float, below: str = "", share: float | None = None) -> Cell:
     return Cell(f"<td{heat}>{100 * number:.1f}{small}</td>")
 
 
-def image(data: bytes, kind: str, description: str, caption: str = "") -> str:
-    """Return a picture that is part of the page, as wide as it needs; a phone can scroll it."""
-    encoded = base64.b64encode(data).decode()
-    said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+def side_by_side(cells: Sequence[tuple[bytes, Sequence[str]]], caption: str) -> str:
+    """Return JPEGs with lines below them, beside each other: all fit, on a phone in two rows."""
+    made = []
+    for data, lines in cells:
+        encoded = base64.b64encode(data).decode()
+        said = "<br>".join(map(escape, lines))
+        made.append(
+            f'<div><img alt="{escape(", ".join(lines))}" src="data:image/jpeg;base64,{encoded}">'
+            f"{said}</div>"
+        )
     return (
-        f'<figure>{said}<div class="wide"><img alt="{escape(description)}" '
-        f'src="data:image/{kind};base64,{encoded}"></div></figure>'
+        f'<figure><figcaption>{escape(caption)}</figcaption><div class="row">{"".join(made)}</div>'
+        "</figure>"
     )
 
 

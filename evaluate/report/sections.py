@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evaluate.ranked import Album, Ranked, choose, shorten
+from evaluate.ranked import Album, Cell, Ranked, choose, picture_of, shorten
 from evaluate.report import charts
 from evaluate.report.behind import trainings
-from evaluate.report.page import chart, folded, grid, image, paragraph, table, value
+from evaluate.report.page import chart, folded, grid, paragraph, side_by_side, table, value
 from evaluate.report.scores import drawn
 from pipeline import paths
 from pipeline.files import checked, texts
@@ -125,14 +125,19 @@ def ranked_lists(folder: Path, shards: Shards, pictures: Path, fix: str) -> str:
         query = Ranked(row["tracklet"], row["pid"], row["camid"], 0.0, False, False)
         with reading(file, "table of ranked lists", fix):
             nearest = shorten(nearest_of(row))
-        picture = album.ranked_list(query, nearest)
+        cells = album.cells(query, nearest)
         with paths.write_atomic(pictures / f"{name}.png") as temporary:
-            temporary.write_bytes(draw.png(picture))
+            temporary.write_bytes(draw.png(picture_of(cells)))
         title = name.replace("-", " ").capitalize()
         caption = f"{title}: {row['tracklet']}, AP {100 * ap[at]:.1f} %"
         said = f"{caption}; first match at rank {row['first_rank']}"
-        parts.append(image(draw.jpeg(picture), "jpeg", said, said))
+        parts.append(side_by_side([_shown(cell) for cell in cells], said))
     return "".join(parts)
+
+
+def _shown(cell: Cell) -> tuple[bytes, list[str]]:
+    """Return the JPEG of a cell, and what stands below it."""
+    return draw.jpeg(np.concatenate([cell.frame, cell.figure])), [cell.place, *cell.said]
 
 
 def nearest_of(row: dict[str, Any]) -> list[Ranked]:

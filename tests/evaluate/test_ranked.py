@@ -6,7 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.ranked import CELL, JUNK, MATCH, QUERY, WRONG, Album, Ranked, choose, shorten
+from evaluate.ranked import (
+    CELL,
+    JUNK,
+    MATCH,
+    QUERY,
+    WRONG,
+    Album,
+    Ranked,
+    choose,
+    picture_of,
+    shorten,
+)
 from evaluate.report.sections import nearest_of
 from pipeline.schema import Status
 from shards.draw import BACKGROUND
@@ -30,13 +41,13 @@ def album(extracted: Callable[..., Extracted]) -> Album:
 
 
 def test_frames_are_coloured_by_what_they_are(album: Album):
-    picture = album.ranked_list(one(1), [one(2, is_junk=True), one(3, is_match=True), one(4)])
+    picture = picture_of(album.cells(one(1), [one(2, is_junk=True), one(3, is_match=True), one(4)]))
     border = picture[20 + 2, :: (CELL[1] + 8 + 6)]
     assert [tuple(colour) for colour in border.tolist()] == [QUERY, JUNK, MATCH, WRONG]
 
 
 def test_a_tracklet_left_out_is_grey(album: Album):
-    picture = album.ranked_list(one(1), [one(2, is_junk=True), one(4)])
+    picture = picture_of(album.cells(one(1), [one(2, is_junk=True), one(4)]))
     inside = picture[24 : 24 + CELL[0]].astype(int)
     step = CELL[1] + 8 + 6
     assert np.ptp(inside[:, step + 4 : step + 4 + CELL[1]], axis=2).max() <= max(BACKGROUND)

@@ -111,7 +111,24 @@ def test_every_query_worth_seeing_has_a_picture_on_disk_and_on_the_page(scored):
     files = sorted(file.name for file in Path("reports/fake/ranked").iterdir())
     assert files == ["best.png", *(f"hardest-{i:02}.png" for i in range(1, 7)), "median.png"]
     assert all(cv2.imread(f"reports/fake/ranked/{name}") is not None for name in files)
-    assert text().count("data:image/jpeg;base64,") == len(files)
+    queries = pq.read_table("reports/fake/per_query.parquet").to_pylist()
+    (section,) = re.findall(r'<section id="ranked-lists">(.*?)</section>', text(), re.DOTALL)
+    lists = re.findall(r'<div class="row">(.*?)</figure>', section, re.DOTALL)
+    assert len(lists) == len(files)
+    # Nothing of a list scrolls: its cells go to another row where a screen is narrow.
+    assert "wide" not in section
+    for one, said in zip(lists, re.findall("<figcaption>[^:]*: ([^,]*),", section), strict=True):
+        (query,) = [row for row in queries if row["tracklet"] == said]
+        ranked = [
+            matches
+            for name, matches, junk in zip(
+                query["gallery"], query["is_match"], query["is_junk"], strict=True
+            )
+            if name != said and not junk
+        ]
+        shown = re.findall(r'alt="(\d+)  (match|other), ', one)
+        words = ["match" if matches else "other" for matches in ranked[:10]]
+        assert shown == [(str(rank), word) for rank, word in enumerate(words, start=1)]
 
 
 def test_scores_by_camera_average_to_the_whole(scored):

@@ -22,6 +22,7 @@ OTHERS = (
     "cells",
     "day_one",
     "measure",
+    "probe",
     "results",
     "scale",
     "shifts",

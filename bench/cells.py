@@ -119,7 +119,7 @@ def overrides(cell: Cell) -> list[str]:
     world, variant, seed = cell
     seeds = [f"stage1.seed={seed}", f"stage2.seed={seed}"]
     if world in day_one.WORLDS:
-        return [*day_one.SETTING, *day_one.WORLDS[world], *day_one.VARIANTS[variant], *seeds]
+        return [*day_one.setting(world), *day_one.VARIANTS[variant], *seeds]
     _, base, *changes = ONCE.get(variant, (world, variant))
     return [*SETTING, *WORLDS[world], *VARIANTS[base], *changes, *seeds]
 

@@ -59,6 +59,15 @@ class Clone:
         """Return what a JSON file of the report of an experiment holds."""
         return json.loads(self.call("git", "show", f"{self._ref(name)}:reports/{DEFAULT}/{file}"))
 
+    def output(self, name: str, file: Path) -> Path:
+        """Return a copy of what a stage of an experiment made: another one may lie here by now."""
+        copy = self.folder / "work" / "outputs" / name / file.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        revision = self.call("git", "rev-parse", self._ref(name)).strip()
+        out = str(copy.resolve())
+        self.call("dvc", "get", "--force", "--rev", revision, "-o", out, ".", str(file))
+        return copy
+
     def _ref(self, name: str) -> str:
         return f"refs/exps/{self.head[:2]}/{self.head[2:]}/{name}"
 

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 ENCODER = "conv_stem_fine_small"
 SETTING = [
     "walkers.frames=[12,16]",
-    f"pretraining.walkers.encoder={ENCODER}",
-    f"pretraining.walkers.start=conf/encoder/{ENCODER}.yaml",
     "stage1.epochs=12",
     "stage2.epochs=14",
     "stage2.milestones=[9,12]",
@@ -26,7 +24,17 @@ WORLDS = {
     "kits": ["walkers.kits=4", "walkers.captions=true"],
     "from the air": ["walkers.aerial=2"],
     "other clothes": ["walkers.change_clothes=true"],
+    "day and night": ["walkers.spectrum=2", "walkers.silhouettes=true"],
 }
+# A pyramid of bands needs 16 rows of cells.
+ENCODERS = {"day and night": "conv_stem_fine"}
+
+
+def setting(world: str) -> list[str]:
+    """Return what all cells of a world set, whatever is trained there."""
+    encoder = ENCODERS.get(world, ENCODER)
+    start = f"pretraining.walkers.start=conf/encoder/{encoder}.yaml"
+    return [*SETTING, f"pretraining.walkers.encoder={encoder}", start, *WORLDS[world]]
 
 
 def _system(name: str, *without: str) -> list[str]:
@@ -45,6 +53,9 @@ VARIANTS = {
     "s3_clip": _system("s3_clip"),
     "s3_clip, without the resolver": _system("s3_clip", "resolver"),
     "hamobe": _system("hamobe"),
+    "dinogrl": _system("dinogrl"),
+    "dinogrl, frames alone": _system("dinogrl", "gait"),
+    "dinogrl, silhouettes alone": _system("dinogrl", "appearance"),
 }
 
 
@@ -56,7 +67,7 @@ class Shown(NamedTuple):
         variant: One of `VARIANTS`.
         against: Another of them in the same world, or a measure of the same run; `chance` is 50.
         bar: By how many points it should be better, None where nothing is promised.
-        measure: What is compared: `mAP`, or one of `also`.
+        measure: What is compared: `mAP`, or one of `also`, of which more is better.
     """
 
     world: str
@@ -76,6 +87,10 @@ SHOWN = (
     Shown("from the air", "s3_clip", "s3_clip, without the resolver", 4.0, "ground to aerial"),
     Shown("other clothes", "hamobe", "equal weights", 4.0),
     Shown("other clothes", "hamobe", "chance", 20.0, "appearance knows clothes"),
+    Shown("day and night", "dinogrl", "dinogrl, frames alone", 10.0, "infrared to visible"),
+    Shown("day and night", "dinogrl", "dinogrl, frames alone", None, "visible to infrared"),
+    Shown("day and night", "dinogrl", "dinogrl, silhouettes alone", None, "infrared to visible"),
+    Shown("day and night", "dinogrl", "dinogrl, frames alone", None, "spectrum not told"),
 )
 Scores = dict[str, Any]
 
@@ -86,12 +101,15 @@ def variants(world: str) -> list[str]:
     return [name for name in dict.fromkeys(named) if name in VARIANTS]
 
 
-def also(scores: Mapping[str, Any], views: list[dict[str, Any]]) -> dict[str, float]:
+def also(
+    scores: Mapping[str, Any], views: list[dict[str, Any]], told: float | None = None
+) -> dict[str, float]:
     """Return what else than mAP is compared, as far as a run has it.
 
     Args:
         scores: What scores.json holds.
         views: What by_view.json holds.
+        told: How well a line tells the spectra apart (`bench.probe`), where there are two.
     """
     found = {
         f"{row['query']} to {row['gallery']}": row["mAP"]
@@ -104,6 +122,8 @@ def also(scores: Mapping[str, Any], views: list[dict[str, Any]]) -> dict[str, fl
         found["appearance knows clothes"] = looks.get("same_clothes_auc", 0.5)
     if across := scores.get("spectrum", {}).get("mean"):
         found["across spectra"] = across["mAP"]
+    if told is not None:
+        found["spectrum not told"] = 1 - told
     return found
 
 

@@ -38,6 +38,7 @@ from bench.cells import (
 )
 from bench.clones import Clone
 from bench.measure import machine, rewrite
+from bench.probe import told_from
 from pipeline import console, paths
 from pipeline.cli import run
 
@@ -91,7 +92,12 @@ def run_cell(clone: Clone, cell: Cell) -> dict[str, Scores]:
     world, variant, seed = cell
     more = {}
     if world in day_one.WORLDS:
-        more = {"also": day_one.also(metrics, clone.published(name, "by_view.json"))}
+        views = clone.published(name, "by_view.json")
+        told = None
+        # Where both are tested there is something to tell.
+        if "spectrum" in metrics:
+            told = told_from([clone.output(name, paths.features_file(RUN))])["feature"]
+        more = {"also": day_one.also(metrics, views, told)}
     found = {cell: metrics}
     # Colours are averaged over the frames of a clip, so those of longer clips differ a little.
     if variant == BASELINE:

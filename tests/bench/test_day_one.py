@@ -1,5 +1,7 @@
 """The table of systems in their worlds: what is trained for it, and how it is read."""
 
+from itertools import permutations
+
 import pytest
 
 from bench import day_one
@@ -7,6 +9,7 @@ from bench.cells import WORLDS as OTHER_WORLDS
 from bench.cells import groups, key, overrides
 from bench.day_one import SHOWN, VARIANTS, WORLDS, also, table, variants
 from pipeline.params.config import load
+from pipeline.schema import SPECTRA
 from tests.conftest import ROOT
 from tests.train.test_every_model import SYSTEMS
 
@@ -43,7 +46,7 @@ def test_systems_that_walkers_can_show_are_shown():
     shown = {variant.partition(",")[0] for variant in VARIANTS}
     assert shown <= set(SYSTEMS)
     # The method has a table of its own, as skeletons alone have; vslat needs a pretrained encoder.
-    assert shown >= {"tf_clip", "climb", "keyre_id", "cg_clip", "s3_clip", "hamobe"}
+    assert shown >= {"tf_clip", "climb", "keyre_id", "cg_clip", "s3_clip", "hamobe", "dinogrl"}
 
 
 def test_differences_are_taken_seed_by_seed_and_judged_by_their_mean():
@@ -84,10 +87,12 @@ def test_what_else_is_compared_comes_from_both_files_of_scores():
             "gate": {"appearance": {"share": 0.3, "same_clothes_auc": 0.8}},
         },
         views,
+        told=0.6,
     )
     assert found == {
         "ground to aerial": 0.2, "equal weights": 0.3, "across spectra": 0.4,
-        "appearance knows clothes": 0.8,
+        "appearance knows clothes": 0.8, "spectrum not told": 0.4,
     }  # fmt: skip
     assert also({"mAP": 0.5}, []) == {}
-    assert {row.measure for row in day_one.SHOWN} <= {"mAP", *found}
+    spectra = {f"{one} to {other}" for one, other in permutations(SPECTRA)}
+    assert {row.measure for row in day_one.SHOWN} <= {"mAP", *spectra, *found}

@@ -56,6 +56,11 @@ VARIANTS = {
     "dinogrl": _system("dinogrl"),
     "dinogrl, frames alone": _system("dinogrl", "gait"),
     "dinogrl, silhouettes alone": _system("dinogrl", "appearance"),
+    "lsmrl": _system("lsmrl"),
+    "lsmrl, base losses": [
+        *_system("lsmrl"),
+        *(f"+stage2.settings.weights.{term}=0" for term in ("names", "tie", "centre", "mmd")),
+    ],
 }
 
 
@@ -91,6 +96,9 @@ SHOWN = (
     Shown("day and night", "dinogrl", "dinogrl, frames alone", None, "visible to infrared"),
     Shown("day and night", "dinogrl", "dinogrl, silhouettes alone", None, "infrared to visible"),
     Shown("day and night", "dinogrl", "dinogrl, frames alone", None, "spectrum not told"),
+    Shown("day and night", "lsmrl", "lsmrl, base losses", 3.0, "across spectra"),
+    Shown("day and night", "lsmrl", "chance", -20.0, "spectrum not told"),
+    Shown("day and night", "lsmrl", "lsmrl, base losses", None, "spectrum not told"),
 )
 Scores = dict[str, Any]
 

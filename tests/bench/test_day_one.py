@@ -46,7 +46,16 @@ def test_systems_that_walkers_can_show_are_shown():
     shown = {variant.partition(",")[0] for variant in VARIANTS}
     assert shown <= set(SYSTEMS)
     # The method has a table of its own, as skeletons alone have; vslat needs a pretrained encoder.
-    assert shown >= {"tf_clip", "climb", "keyre_id", "cg_clip", "s3_clip", "hamobe", "dinogrl"}
+    assert shown >= {
+        "tf_clip",
+        "climb",
+        "keyre_id",
+        "cg_clip",
+        "s3_clip",
+        "hamobe",
+        "dinogrl",
+        "lsmrl",
+    }
 
 
 def test_differences_are_taken_seed_by_seed_and_judged_by_their_mean():

@@ -62,7 +62,7 @@ def test_what_other_code_or_knobs_found_is_left_out_and_counted(monkeypatch):
     monkeypatch.setattr(results, "version", lambda cell: versions.get(cell, "of today"))
     kept = results.present(found, 1)
     assert kept.keys() == {key(cells[0]), key(cells[2])}
-    assert "Of 63 runs, 2 are of the present code" in results.said(kept, 63)
+    assert "Of 65 runs, 2 are of the present code" in results.said(kept, 65)
     # Another knob, another version: what was found with the old one is not the same cell's.
     monkeypatch.setitem(versions, cells[0], "another")
     assert results.present(found, 1).keys() == {key(cells[2])}

@@ -52,7 +52,8 @@ VARIANTS = {
     "cg_clip, without captions": _system("cg_clip", "captions"),
     "s3_clip": _system("s3_clip"),
     "s3_clip, without the resolver": _system("s3_clip", "resolver"),
-    "hamobe": _system("hamobe"),
+    # As wide as the encoder here.
+    "hamobe": [*_system("hamobe"), "+stage2.settings.experts.dim=128"],
     "dinogrl": _system("dinogrl"),
     "dinogrl, frames alone": _system("dinogrl", "gait"),
     "dinogrl, silhouettes alone": _system("dinogrl", "appearance"),

@@ -47,8 +47,23 @@ def _alter(
     try:
         array = pa.array(values, table.schema.field(name).type)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        array = pa.array(values)
+        try:
+            array = pa.array(values)
+        except pa.ArrowException:
+            # No column holds values of several kinds; text holds all.
+            array = pa.array([None if one is None else str(one) for one in values])
     return _set(table, name, array)
+
+
+def _half_more(one: Any) -> Any:
+    """Return a number and a half; of a table without whole numbers nothing changes."""
+    return (one or 0) + 0.5 if one is None or isinstance(one, int | float) else one
+
+
+def _as_text(one: Any) -> str:
+    if one is None:
+        return ""
+    return f"P{one:03}" if isinstance(one, int) else f"P{one}"
 
 
 @_table
@@ -140,13 +155,13 @@ def with_numbers_out_of_range(table, rng):
 @_table
 def with_half_numbers(table, rng):
     name = _column(table, rng, pa.types.is_integer)
-    return _alter(table, rng, name, lambda one: (one or 0) + 0.5, 1.0), name
+    return _alter(table, rng, name, _half_more, 1.0), name
 
 
 @_table
 def with_numbers_as_text(table, rng):
     name = _column(table, rng, pa.types.is_integer)
-    return _alter(table, rng, name, lambda one: f"P{one:03}" if one is not None else "", 1.0), name
+    return _alter(table, rng, name, _as_text, 1.0), name
 
 
 @_table

@@ -119,7 +119,8 @@ class DinoGrlModel(ReidModel):
         self.heads = nn.ModuleDict({name: PartHead(count, dim, classes) for name in self.names})
         self.triplet = PartTripletLoss(margin)
 
-    def _looked_at(self) -> frozenset[str]:
+    def looked_at(self) -> frozenset[str]:
+        """Return the columns that a description is made of."""
         return self.needs_at_test | (self.gait.needs_at_test if self.gait is not None else set())
 
     def comparison(self) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """Which clips make a batch, as a function of seed and epoch alone."""
 
 from collections.abc import Iterator, Sequence, Sized
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from mmengine.dist import get_dist_info
 
+from pipeline import console
 from pipeline.errors import PipelineError
 from train.registry import DATA_SAMPLERS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Draw(NamedTuple):
@@ -27,6 +31,12 @@ class Labelled(Protocol):
     labels: Sequence[int]
 
 
+class Viewed(Labelled, Protocol):
+    """A data set that also knows how every tracklet was seen."""
+
+    table: "pd.DataFrame"
+
+
 @DATA_SAMPLERS.register_module()
 class PKSampler:
     """Yield batches of P identities with K tracklets each, so every anchor has a positive.
@@ -43,6 +53,9 @@ class PKSampler:
         seed: The run's seed.
         rank: Of this process; asked of torch.distributed when None.
         world: Number of processes; asked of torch.distributed when None.
+        balance: Split the K tracklets of an identity evenly over the values of this column of the
+            data set's `table`. Those that are rarer come again, with other frames; an identity
+            that has one value alone is drawn as ever, and how many are so is said.
 
     Raises:
         PipelineError: If there are fewer identities than P, or P * K does not divide by `world`.
@@ -56,12 +69,13 @@ class PKSampler:
 
     def __init__(
         self,
-        dataset: Labelled,
+        dataset: "Labelled | Viewed",
         identities: int,
         clips: int,
         seed: int,
         rank: int | None = None,
         world: int | None = None,
+        balance: Literal["spectrum", "platform"] | None = None,
     ) -> None:
         """Count the groups of every identity; the number of batches follows."""
         self.rank, self.world = get_dist_info()
@@ -82,6 +96,9 @@ class PKSampler:
                 "processes. Change identities or clips of the stage, or the number of processes"
             )
         self.identities, self.clips, self.seed, self.epoch = identities, clips, seed, 0
+        self._sides = [[own] for own in self._tracklets]
+        if balance is not None:
+            self._sides = _sides(self._tracklets, dataset.table[balance].to_numpy(object), balance)
         self._groups = np.array([-(-len(own) // clips) for own in self._tracklets])
         self.batches = _most_batches(self._groups, identities)
 
@@ -105,7 +122,10 @@ class PKSampler:
 
     def _plan(self, rng: np.random.Generator) -> np.ndarray:
         """Return `(batches, P * K)` tracklets."""
-        groups = [self._cut(own, rng) for own in self._tracklets]
+        groups = [
+            self._cut(sides[0], rng) if len(sides) == 1 else self._cut_evenly(sides, rng)
+            for sides in self._sides
+        ]
         left = self._groups.copy()
         batches = []
         for _ in range(self.batches):
@@ -122,6 +142,39 @@ class PKSampler:
         missing = -len(own) % self.clips
         # Those at the front are not in the last group unless the identity has fewer than K.
         return np.concatenate([shuffled, np.resize(shuffled, missing)]).reshape(-1, self.clips)
+
+    def _cut_evenly(self, sides: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """Return `(groups, K)` tracklets of one identity, as many of each side as of another."""
+        groups = -(-sum(map(len, sides)) // self.clips)
+        # What is left when K does not divide goes to each side in turn.
+        turns = rng.permutation(len(sides))
+        places = np.arange(groups * self.clips).reshape(groups, -1)
+        side_of = turns[places % len(sides)]
+        made = np.empty_like(side_of)
+        for side, own in enumerate(sides):
+            made[side_of == side] = _in_rounds(own, int((side_of == side).sum()), rng)
+        return made
+
+
+def _in_rounds(own: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return so many tracklets in random order; none comes again before all have come."""
+    rounds = [rng.permutation(own) for _ in range(-(-count // len(own)))]
+    return np.concatenate([*rounds, own[:0]])[:count]
+
+
+def _sides(tracklets: list[np.ndarray], values: np.ndarray, balance: str) -> list[list[np.ndarray]]:
+    """Return the tracklets of each identity, parted by what a column says of them."""
+    found = []
+    for own in tracklets:
+        said = np.array([str(value) for value in values[own]])
+        found.append([own[said == value] for value in np.unique(said)])
+    alone = sum(len(sides) == 1 for sides in found)
+    if alone:
+        console.warn(
+            f"{alone:,} of {len(found):,} identities have one {balance} alone: their clips are "
+            "not balanced"
+        )
+    return found
 
 
 def _most_batches(groups: np.ndarray, identities: int) -> int:

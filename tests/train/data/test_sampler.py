@@ -1,6 +1,7 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +113,61 @@ def test_processes_may_share_an_identity():
     batches = [whole[i : i + 6] for i in range(0, len(whole), 6)]
     halves = [[share[i : i + 3] for i in range(0, len(share), 3)] for share in shares]
     assert [a + b for a, b in zip(*halves, strict=True)] == batches
+
+
+class Seen(Labels):
+    """Tracklets of identities by day and by night: so many of each."""
+
+    def __init__(self, counts: list[tuple[int, int]]) -> None:
+        super().__init__([day + night for day, night in counts])
+        spectra = [[*["visible"] * day, *["infrared"] * night] for day, night in counts]
+        self.table = pd.DataFrame({"spectrum": [one for own in spectra for one in own]})
+
+
+sides = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), min_size=4, max_size=8)
+
+
+@given(sides, st.integers(1, 5), st.integers(0, 9))
+def test_clips_are_split_evenly_over_the_spectra_of_an_identity(own, clips, epoch):
+    data = Seen(own)
+    sampler = PKSampler(data, 3, clips, seed=1, balance="spectrum")
+    sampler.set_epoch(epoch)
+    made = batches(sampler, 3 * clips)
+    assert len(made) == sampler.batches
+    for batch in made:
+        drawn = Counter(data.labels[index] for index in batch)
+        assert sorted(drawn.values()) == [clips] * 3
+        for label in drawn:
+            spectra = [data.table["spectrum"][i] for i in batch if data.labels[i] == label]
+            day = spectra.count("visible")
+            if own[label][0]:
+                assert abs(day - (clips - day)) <= clips % 2
+            else:
+                assert day == 0
+
+
+def test_an_odd_clip_goes_to_each_spectrum_in_turn():
+    data = Seen([(6, 6)] * 4)
+    drawn = [draw.index for draw in PKSampler(data, 4, 3, seed=0, balance="spectrum")]
+    assert Counter(data.table["spectrum"][i] for i in drawn) == {"visible": 24, "infrared": 24}
+    # So many places as tracklets: none comes twice.
+    assert max(Counter(drawn).values()) == 1
+
+
+def test_no_tracklet_comes_again_before_all_of_its_spectrum_have():
+    data = Seen([(1, 7)] * 2)
+    drawn = Counter(draw.index for draw in PKSampler(data, 2, 4, seed=0, balance="spectrum"))
+    for i, spectrum in enumerate(data.table["spectrum"]):
+        assert drawn[i] == 4 if spectrum == "visible" else drawn[i] <= 1
+
+
+def test_identities_of_one_spectrum_are_counted_in_a_warning(capsys):
+    PKSampler(Seen([(2, 2), (0, 3), (0, 1), (1, 1)]), 2, 2, seed=0, balance="spectrum")
+    found = capsys.readouterr()
+    assert "2 of 4 identities have one spectrum alone" in " ".join((found.out + found.err).split())
+
+
+def test_without_a_balance_the_plan_is_as_it_was():
+    data = Seen([(3, 3)] * 4)
+    plain, asked = PKSampler(data, 2, 2, seed=0), PKSampler(data, 2, 2, seed=0, balance=None)
+    assert list(plain) == list(asked)

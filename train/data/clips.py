@@ -23,6 +23,7 @@ class ClipDataset(TrackletClips):
         frame_size: Height and width that frames are resized to.
         transforms: Configurations of `train.data.transforms`.
         held_out: This many identities, the last of the sorted ones, are kept for validation.
+        each_is_a_class: Every tracklet has a label of its own, and who is who is not looked at.
         options: `limit` uses only the first tracklets; `needs` names the columns of a batch that
             the system asks for (`train.parts.batch`), frames alone when it is left out; `captions`
             names the table of sentences for those who ask for `words` or `text`;
@@ -30,7 +31,8 @@ class ClipDataset(TrackletClips):
             order, which destroys the motion.
 
     Attributes:
-        pids: Official ids in ascending order; a label is the place of its pid here.
+        pids: Official ids in ascending order, or places of tracklets where each is a class; a label
+            is the place of its pid here.
         labels: Label of every tracklet.
 
     >>> dataset = ClipDataset("data/shards/walkers", 8, (128, 64))  # doctest: +SKIP
@@ -45,10 +47,34 @@ class ClipDataset(TrackletClips):
         frame_size: Sequence[int],
         transforms: Sequence[dict[str, Any]] = (),
         held_out: int = 0,
+        each_is_a_class: bool = False,
         **options: Any,
     ) -> None:
-        """Number the identities and drop tracklets without a single readable frame."""
+        """Number the classes and drop tracklets without a single readable frame."""
+        # Whole persons are kept of the first tracklets, which asks who is who.
+        limit = options.pop("limit", 0) if each_is_a_class else 0
         super().__init__(root, ["train"], clip_frames, frame_size, transforms, **options)
+        rows = [self.readable(position) for position in range(len(self.table))]
+        if each_is_a_class:
+            self._number_tracklets(rows, held_out, limit)
+        else:
+            self._number_people(rows, held_out)
+
+    def _number_tracklets(self, rows: list[np.ndarray], held_out: int, limit: int) -> None:
+        if held_out:
+            raise PipelineError(
+                "the system learns without knowing who is who, and people held out would choose "
+                "its weights. Set stage2.held_out to 0"
+            )
+        kept = [place for place, own in enumerate(rows) if len(own)]
+        self._take(kept[: max(limit, 2) if limit else None], rows)
+        self.pids = self.labels = list(range(len(self.table)))
+
+    def _take(self, kept: Sequence[int], rows: list[np.ndarray]) -> None:
+        self._rows = [rows[place] for place in kept]
+        self.table = self.table.iloc[list(kept)].reset_index(drop=True)
+
+    def _number_people(self, rows: list[np.ndarray], held_out: int) -> None:
         pids = people_of(self.table)
         if held_out >= len(pids):
             raise PipelineError(
@@ -56,13 +82,8 @@ class ClipDataset(TrackletClips):
                 "all. Lower it"
             )
         self.pids = pids[: len(pids) - held_out].tolist()
-        rows = [self.readable(position) for position in range(len(self.table))]
-        is_kept = [
-            bool(len(own)) and pid in self.pids
-            for own, pid in zip(rows, self.table["pid"], strict=True)
-        ]
-        self._rows = [own for own, kept in zip(rows, is_kept, strict=True) if kept]
-        self.table = self.table[is_kept].reset_index(drop=True)
+        known = zip(rows, self.table["pid"], strict=True)
+        self._take([i for i, (own, pid) in enumerate(known) if len(own) and pid in self.pids], rows)
         self.labels = np.searchsorted(self.pids, self.table["pid"]).tolist()
 
     @property

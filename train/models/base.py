@@ -28,6 +28,7 @@ class ReidModel(BaseModel):
         terms: Names of the terms that `losses` returns; `weights` says what each counts.
         parts: What may be left out of it: `without`.
         keeps_encoder: Whether the visual encoder stays as it comes; runs start from a trained one.
+        reads_pids: Whether it learns who is who; else each training tracklet is a class of its own.
         masks_frames: Whether it heeds `frame_mask`; else clips are never padded (the data sets
             repeat frames of short tracklets).
     """
@@ -37,6 +38,7 @@ class ReidModel(BaseModel):
     terms: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()
     keeps_encoder: ClassVar[bool] = False
+    reads_pids: ClassVar[bool] = True
     masks_frames: ClassVar[bool] = False
     # Whatever conf/encoder and conf/skeleton name; None where a system has no such tower.
     visual: Any
@@ -122,6 +124,13 @@ class ReidModel(BaseModel):
     def comparison(self) -> dict[str, Any]:
         """Return what the distance of two descriptors is (`pipeline.distances`)."""
         return {"kind": "cosine"}
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Be told how far training is: epochs done, of how many; called before `refresh`."""
+
+    def shown(self, dataset: Any) -> dict[str, float]:
+        """Return what the curves should show of what was refreshed; nothing is learnt of it."""
+        return {}
 
     def refresh(self, dataset: Any) -> None:
         """Make anew what is made of all training clips; called before an epoch by `RefreshHook`.

@@ -90,11 +90,14 @@ class RefreshHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Refresh when it is time; between two refreshes the checkpoint carries what was made."""
+        model = bare(runner.model)
+        model.begin_epoch(runner.epoch, runner.max_epochs)
         if runner.epoch % self._every == 0:
             dataset = runner.train_dataloader.dataset
             dataset.workers = runner.train_dataloader.num_workers
             with runner.optim_wrapper.autocast():
-                bare(runner.model).refresh(dataset)
+                model.refresh(dataset)
+            runner.message_hub.update_info("shown", model.shown(dataset))
 
     def after_train_iter(
         self,
@@ -179,7 +182,8 @@ class EpochLogHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Print the line and add to the history."""
         numbers = self._means() | {"lr": runner.optim_wrapper.get_lr()["lr"][0]}
-        numbers |= runner.message_hub.runtime_info.get("scores", {})
+        for source in ("shown", "scores"):
+            numbers |= runner.message_hub.runtime_info.get(source, {})
         self._history.append(numbers)
         runner.message_hub.update_info("history", self._history)
         if is_main_process():

@@ -73,6 +73,8 @@ def take_needs(config: Config) -> list[str]:
     model = config["model"]
     MODELS.get(model["type"]).check(model.get("weights") or {}, model.get("without") or ())
     data["needs"] = sorted(_needs(model, "needs"))
+    if not MODELS.get(model["type"]).reads_pids:
+        data["each_is_a_class"] = True
     return sorted(_needs(model, "needs_at_test"))
 
 

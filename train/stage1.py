@@ -47,9 +47,7 @@ def stage1(stage: Stage) -> "Training":
     identities = fit_sampler(stage, config)
     before = _alone(stage, config, alone, shards)
     inputs = (*shards, *take_start(stage, config))
-    if before:
-        hook = {"type": "train.run.hooks.TowersHook", "path": str(before.output)}
-        config["custom_hooks"] = [*config.get("custom_hooks", []), hook]
+    _take_towers(config, before)
     _set_visual(stage, config, identities)
     return Training(
         stage,
@@ -62,6 +60,13 @@ def stage1(stage: Stage) -> "Training":
         before=before,
         faster=None if stage.params.stage1.train_visual else _faster(stage, config, inputs),
     )
+
+
+def _take_towers(config: dict[str, Any], before: "Training | None") -> None:
+    """Begin with the encoder that an earlier run taught, if one did."""
+    if before:
+        hook = {"type": "train.run.hooks.TowersHook", "path": str(before.output)}
+        config["custom_hooks"] = [*config.get("custom_hooks", []), hook]
 
 
 def _about(stage: Stage, config: dict[str, Any]) -> dict[str, Any]:

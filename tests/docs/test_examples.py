@@ -15,7 +15,7 @@ from pipeline import paths
 from pipeline.params.config import load, merge
 from tests.conftest import ROOT
 from tests.docs.pages import PAGES, blocks, to_run
-from tests.evaluate.search.test_search import PEOPLE
+from tests.evaluate.search.conftest import PEOPLE
 from tests.fake_extraction import Extracted, write_shards_of
 from tests.models import publish
 from tests.stages import make

@@ -3,71 +3,18 @@
 import html
 import json
 import re
-import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from evaluate.report import charts, page
-from pipeline import schema
 from pipeline.errors import PipelineError
-from tests.fake_extraction import Extracted, write_shards_of
+from tests.evaluate.report.conftest import start_from, text
 from tests.stages import make
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# Even persons are asked for in camera 0, odd ones in camera 1.
-PEOPLE = [
-    (f"{pid:04}C{camera + 1}T0001", pid, camera, "gallery" if camera != pid % 2 else "query", 4)
-    for pid in range(1, 7)
-    for camera in range(3)
-]
-
-
-def write_features() -> None:
-    index = pq.read_table("data/index/fake.parquet").to_pandas()
-    rng = np.random.default_rng(0)
-    person = {pid: rng.normal(size=16) for pid in index["pid"].unique()}
-    values = np.stack([person[pid] + 0.5 * rng.normal(size=16) for pid in index["pid"]])
-    columns = {name: index[name].tolist() for name in ("tracklet", "pid", "camid", "split")}
-    columns |= {name: [None] * len(index) for name in (*schema.VIEW, "split_id")}
-    columns["feature"] = values.astype(np.float32).tolist()
-    table = pa.table(columns, schema.with_metadata(schema.features(16)))
-    Path("data/features").mkdir()
-    pq.write_table(table, "data/features/fake.parquet")
-    baseline = table.drop_columns("feature")
-    noise = rng.normal(size=(len(index), 4)).astype(np.float32)
-    column = pa.FixedSizeListArray.from_arrays(noise.ravel(), 4)
-    pq.write_table(baseline.append_column("random", column), "data/features/fake_baselines.parquet")
-
-
-@pytest.fixture
-def scored(extracted: Callable[..., Extracted], project: Path) -> None:
-    extracted(PEOPLE)
-    write_shards_of()
-    write_features()
-    make("score", "fake")
-
-
-def start_from(name: str) -> None:
-    """Let the run start from a first stage."""
-    file = Path("params.yaml")
-    knobs = yaml.safe_load(file.read_text())
-    start = "conf/encoder/conv_stem.yaml"
-    line = {"train": "fake", "recipe": "params.yaml", "encoder": "conv_stem", "start": start}
-    knobs["pretraining"] |= dict.fromkeys((name, "fake"), line)
-    knobs["runs"]["fake"]["start"] = f"models/{name}/stage1.safetensors"
-    file.write_text(yaml.safe_dump(knobs))
-
-
-def text() -> str:
-    return Path("reports/fake/report.html").read_text()
 
 
 def words(markup: str) -> str:
@@ -244,89 +191,3 @@ def test_charts_of_few_or_equal_points_have_finite_places(points):
     for name in ("points", "x", "y", "x1", "y1"):
         for found in re.findall(rf' {name}="([^"]*)"', made):
             assert np.isfinite([float(x) for x in re.split("[ ,]+", found)]).all()
-
-
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
-)
-# What a browser made of the page. The page itself forbids scripts, so a copy without that is asked.
-_PROBE = """<script>addEventListener("load", () => {
-  const images = [...document.images];
-  parent.document.title = JSON.stringify({
-    width: innerWidth,
-    images: images.length,
-    shown: images.filter(image => image.complete && image.naturalWidth > 500).length,
-    overflow: document.documentElement.scrollWidth - innerWidth,
-    background: getComputedStyle(document.body).backgroundColor,
-    charts: [...document.querySelectorAll("svg")].filter(s => s.getBBox().width > 100).length,
-    empty: [...document.querySelectorAll("section")].filter(s => s.offsetHeight < 40).length,
-  });
-});</script>"""
-
-
-def browse(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}",
-            *arguments,
-        ],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    complaints = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    assert not complaints
-    return done.stdout
-
-
-@needs_browser
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_phone_shows_all_pictures_without_scrolling_sideways(scored, project, tmp_path, theme):
-    for stage in ("pose2d", "stage1"):
-        (project / "work/times/fake").mkdir(parents=True, exist_ok=True)
-        (project / "work/times/fake" / stage).write_text("75.0\n")
-    start_from("fake")
-    curves = Path("reports/fake/stage1/plots/metrics")
-    curves.mkdir(parents=True)
-    (curves / "loss.tsv").write_text("step\tloss\n1\t0.9\n2\t0.5\n")
-    make("report", "fake")
-    bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text())
-    inside = html.escape(bare.replace("</head>", f"{_PROBE}</head>"))
-    asked = tmp_path / "asked.html"
-    # A window cannot be as narrow as a phone, but a frame in it can.
-    asked.write_text(
-        "<!doctype html><title>none</title>"
-        f'<iframe style="width: 390px; height: 900px; border: 0" srcdoc="{inside}"></iframe>'
-    )
-    scheme = {"dark": 0, "light": 1}[theme]
-    dom = browse(
-        tmp_path,
-        f"--blink-settings=preferredColorScheme={scheme}",
-        "--dump-dom",
-        f"file://{asked}",
-    )
-    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1]))
-    assert found["width"] == 390
-    assert found["images"] == found["shown"] == 8
-    assert found["overflow"] <= 0
-    assert found["charts"] >= 4
-    assert found["empty"] == 0
-    brightness = sum(map(int, re.findall(r"\d+", found["background"])[:3]))
-    assert brightness < 150 if theme == "dark" else brightness > 600
-
-
-@needs_browser
-def test_the_page_as_it_is_opens_without_complaint_and_is_not_blank(scored, tmp_path):
-    make("report", "fake")
-    picture = tmp_path / "page.png"
-    browse(
-        tmp_path,
-        "--window-size=1000,3000",
-        f"--screenshot={picture}",
-        f"file://{Path('reports/fake/report.html').absolute()}",
-    )
-    shown = cv2.imread(str(picture))
-    assert shown.shape == (3000, 1000, 3)
-    # Text, green and red frames, skeletons: thousands of colours, and ink all the way down.
-    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 2000
-    assert all(np.ptp(part) > 100 for part in np.array_split(shown, 6))

@@ -61,7 +61,7 @@ def outfits_of() -> list[int]:
 
 def test_shares_and_what_tells_clothes_apart(tmp_path):
     file = written(tmp_path, comparison(), outfits_of())
-    (_, features), *_ = read_features([file], ["feature"]).trials()
+    (_, features), *_ = read_features([file], ["feature"]).splits()
     search = headline(make_search(features, Rules(True)))
     found = gate(search)
     assert found.keys() == {"looks", "gait"}
@@ -82,7 +82,7 @@ def test_shares_and_what_tells_clothes_apart(tmp_path):
 def test_equal_weights_say_nothing_about_clothes(tmp_path):
     how = comparison() | {"own": np.zeros((2, 3)).tolist(), "pair": np.zeros((2, 3, 3)).tolist()}
     file = written(tmp_path, how | {"likeness": [0.0, 0.0]}, outfits_of())
-    (_, features), *_ = read_features([file], ["feature"]).trials()
+    (_, features), *_ = read_features([file], ["feature"]).splits()
     found = gate(headline(make_search(features, Rules(True))))
     assert found == {
         name: {"share": pytest.approx(0.5), "same_clothes_auc": 0.5} for name in ("looks", "gait")
@@ -91,11 +91,11 @@ def test_equal_weights_say_nothing_about_clothes(tmp_path):
 
 def test_clothes_that_nobody_knows_are_left_out_and_a_cosine_has_no_gate(tmp_path):
     file = written(tmp_path, comparison(), [None] * TRACKLETS)
-    (_, features), *_ = read_features([file], ["feature"]).trials()
+    (_, features), *_ = read_features([file], ["feature"]).splits()
     found = gate(headline(make_search(features, Rules(True))))
     assert all(one.keys() == {"share"} for one in found.values())
     file = written(tmp_path, {"kind": "cosine"}, [None] * TRACKLETS)
-    (_, features), *_ = read_features([file], ["feature"]).trials()
+    (_, features), *_ = read_features([file], ["feature"]).splits()
     assert gate(headline(make_search(features, Rules(True)))) is None
 
 

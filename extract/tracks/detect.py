@@ -4,6 +4,7 @@ Detectors are files of conf/weights/ with a `detector`: models of torchvision, o
 transformers reads (RT-DETR, D-FINE and their like), an extra: docs/own_videos.md.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from extract.tracks.boxes import Box
 from extract.tracks.video import Looks, Video
 from pipeline import console, paths
 from pipeline.errors import PipelineError, did_you_mean
+from pipeline.files.arrays import read_npy
 
 if TYPE_CHECKING:
     from extract.engine.spec import DetectorSpec, Spec
@@ -46,11 +48,13 @@ def detect(video: Video, looks: Looks, name: str, device: str = "auto") -> list[
     part = _detector(spec)
     folder = _folder(video, looks, spec, part)
     whole = folder / "whole.txt"
+    if _drop_damaged(folder):
+        whole.unlink(missing_ok=True)
     if not whole.exists():
         end = _run(video, looks, folder, build(spec, device))
         with paths.write_atomic(whole) as temporary:
             temporary.write_text(str(end))
-    rows = [row for file in sorted(folder.glob("chunk-*.npy")) for row in np.load(file).tolist()]
+    rows = [row for file in _chunks(folder) for row in _read(file).tolist()]
     return [
         Box(int(frame), "", *xywh, score, "", f"{video.path}: frame {int(frame)}")
         for frame, *xywh, score in rows
@@ -127,6 +131,35 @@ class _Missing:
 
 def _chunk(folder: Path, number: int) -> Path:
     return folder / f"chunk-{number // _CHUNK:06d}.npy"
+
+
+def _chunks(folder: Path) -> list[Path]:
+    return sorted(folder.glob("chunk-*.npy"))
+
+
+def _read(file: Path) -> np.ndarray:
+    """Return the rows of a chunk, `(n, 6)`: frame, x, y, width, height and score.
+
+    Raises:
+        PipelineError: If it is damaged.
+    """
+    fix = "Remove it, and run the same command again"
+    found = read_npy(file, fix)
+    if found.ndim != 2 or found.shape[1] != 6 or not np.isfinite(found).all():
+        raise PipelineError(f"{file} holds no boxes of people. {fix}")
+    return found
+
+
+def _drop_damaged(folder: Path) -> bool:
+    """Remove chunks of unfinished work that cannot be read; return whether there were any."""
+    found = False
+    for file in _chunks(folder):
+        try:
+            _read(file)
+        except PipelineError:
+            shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
+            found = True
+    return found
 
 
 def _write(file: Path, frames: list[tuple[int, np.ndarray]], find: Find) -> None:

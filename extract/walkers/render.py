@@ -1,5 +1,6 @@
 """Render all people of a plan, in processes, and put the dataset together."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,12 @@ from extract.walkers.processes import each
 from pipeline import console, machine, paths
 from pipeline.code.fingerprint import fingerprint, is_done, note_done
 from pipeline.code.hashes import digest
+from pipeline.errors import PipelineError
 from pipeline.stage import Stage
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from extract.walkers.plan import PlannedTracklet
     from pipeline.params.knobs import WalkersParams
 
@@ -96,7 +100,7 @@ class Rendering:
         dataset = self._work / "dataset"
         write_info(dataset, self._planned, queries(self._planned, self._knobs.seed))
         truth = pa.concat_tables(
-            [pq.read_table(_truth_file(self._work, one)) for one in _people(self._planned)],
+            [_read_truth(_truth_file(self._work, one)) for one in _people(self._planned)],
             promote_options="default",
         )
         if self._knobs.captions:
@@ -155,7 +159,26 @@ def _is_rendered(work: Path, planned: list["PlannedTracklet"]) -> bool:
 
     crops = (crop_path(tracklet, crop) for tracklet in planned for crop in tracklet.crops)
     dataset = work / "dataset"
-    return _truth_file(work, planned).exists() and all((dataset / crop).exists() for crop in crops)
+    truth = _truth_file(work, planned)
+    return is_sound(truth) and all((dataset / crop).exists() for crop in crops)
+
+
+def is_sound(truth: Path) -> bool:
+    """Return whether a person's truth can be read; what is damaged is removed, to be made again."""
+    if not truth.exists() and not truth.is_symlink():
+        return False
+    try:
+        _read_truth(truth)
+    except PipelineError:
+        shutil.rmtree(truth) if truth.is_dir() and not truth.is_symlink() else truth.unlink()
+        return False
+    return True
+
+
+def _read_truth(file: Path) -> "pa.Table":
+    from pipeline.files import tables
+
+    return tables.read(file, "Remove it, and run the same command again")
 
 
 def _people(planned: list["PlannedTracklet"]) -> list[list["PlannedTracklet"]]:

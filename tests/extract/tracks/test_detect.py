@@ -1,5 +1,6 @@
 """Detectors: what they find is what their library finds; what is missing is one line."""
 
+import random
 import shutil
 from pathlib import Path
 
@@ -15,12 +16,17 @@ from extract.tracks.detect import build, detect
 from extract.tracks.video import Looks, Video
 from pipeline.errors import PipelineError
 from tests.conftest import ROOT
+from tests.disk import arrays, damage
 
 SMALL = """
 source: local
 licence: none
 detector: {model: ssdlite320_mobilenet_v3_large, checkpoint: weights.pth}
 """
+
+
+def cut_in_half(file, rng):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
 @pytest.fixture
@@ -89,6 +95,17 @@ def test_stopped_and_asked_again_it_looks_at_what_is_left(weights, monkeypatch):
     assert detect(Video(Path("street")), Looks(), "small", "cpu") == whole
     assert looked == [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7, 8, 9]
     monkeypatch.setattr(room, "build", None)
+    assert detect(Video(Path("street")), Looks(), "small", "cpu") == whole
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_in_half, damage.empty, damage.noise, damage.a_folder, damage.a_link_to_nothing,
+               damage.a_page_of_the_web, arrays.npy_of_objects, arrays.npy_of_records],
+)  # fmt: skip
+def test_damaged_chunks_are_made_again(weights, monkeypatch, damage):
+    monkeypatch.setattr(room, "_CHUNK", 4)
+    whole = detect(Video(Path("street")), Looks(), "small", "cpu")
+    damage(sorted(Path("work").rglob("chunk-*.npy"))[0], random.Random(0))
     assert detect(Video(Path("street")), Looks(), "small", "cpu") == whole
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import console, paths
+from pipeline.names import camera_name
 from pipeline.schema import Status
 from shards import draw
 from shards.read import Shards
@@ -71,6 +72,11 @@ class Album:
         folder = stage.read(paths.shards_dir(stage.dataset))
         return cls(Shards(folder) if folder.is_dir() else None)
 
+    @property
+    def cameras(self) -> dict[int, str]:
+        """What the dataset's files call its cameras, by `camid`."""
+        return {} if self.shards is None else self.shards.cameras
+
     @cached_property
     def _positions(self) -> dict[str, int]:
         names = [] if self.shards is None else self.shards.tracklets["tracklet"]
@@ -116,7 +122,7 @@ class Album:
         frame, figure = self.portrait(one.tracklet)
         if one.is_junk:
             frame = _faded(frame)
-        said = [f"{one.pid}, cam {one.camid}", *below]
+        said = [f"{one.pid}, cam {camera_name(self.cameras, one.camid)}", *below]
         return Cell(draw.framed(frame, colour), draw.framed(figure, draw.BACKGROUND), place, said)
 
 

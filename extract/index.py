@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from extract.cameras import note_cameras
 from extract.rules import written
 from extract.tracklets import (
     ParserInput,
@@ -111,6 +112,7 @@ def build_index(
     tracklets: Iterator[Tracklet] = parser.read(reading)
     if check_frames:
         tracklets = note_missing_frames(tracklets, reading)
+    tracklets = note_cameras(tracklets, reading.cameras, parser.FACTS.camera)
     if stage.limit:
         tracklets = islice(tracklets, stage.limit)
     with paths.write_atomic(out) as temporary:
@@ -126,7 +128,7 @@ def about(stage: Stage, parser: ModuleType) -> dict[str, object]:
         "format": stage.on_disk.format,
         "rules": written(parser.FACTS.rules),
     }
-    if parser.FACTS.trials > 1:
+    if parser.FACTS.random_splits > 1:
         described["split_id"] = stage.params.index.split_id
     return described
 

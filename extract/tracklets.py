@@ -8,12 +8,13 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from extract.cameras import told_cameras
 from extract.rules import BY_CLOTHES, RULES, NamedSearch
 from pipeline.errors import PipelineError
 from pipeline.names import DISTRACTOR, number_in, person_numbers
@@ -64,8 +65,9 @@ class DatasetFacts:
         published: Counts that the complete dataset has, by the keys of `count`.
         gallery_includes_queries: The official rule.
         same_camera_counts: Whether the official rule ranks the query's own camera too.
-        trials: Number of random splits over which results are averaged.
+        random_splits: Number of random splits over which results are averaged.
         searches: What is searched for where, beside all queries in all of the gallery.
+        camera: What the files call the camera of a `camid`.
         shared_people: What somebody is who is both trained on and tested: an `error` of who made
             the split, a fault of the dataset that deserves a `warning`, or `usual`: its protocol,
             or equal numbers of lists that count for themselves.
@@ -75,8 +77,9 @@ class DatasetFacts:
     published: Mapping[str, int] = field(default_factory=dict)
     gallery_includes_queries: bool = False
     same_camera_counts: bool = False
-    trials: int = 1
+    random_splits: int = 1
     searches: tuple[NamedSearch, ...] = BY_CLOTHES
+    camera: Callable[[int], str] = str
     shared_people: Literal["error", "warning", "usual"] = "warning"
 
     @property
@@ -96,7 +99,7 @@ class ParserInput:
         missing: Files or tracklets that should be there and are not.
         counted: Numbers of persons, tracklets and frames, and of junk that is left out.
         people: Who is in each split, distractors left out.
-        notes: Further metadata for the index.
+        notes: Further metadata for the index; `cameras`: their numbers by name.
     """
 
     root: Path
@@ -106,6 +109,7 @@ class ParserInput:
     counted: Counter[str] = field(default_factory=Counter)
     people: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     notes: dict[str, str] = field(default_factory=dict)
+    cameras: dict[str, int] = field(default_factory=dict)
 
     def number_people(
         self, names: Iterable[str], nobody: Collection[int] = (), where: Path | None = None
@@ -158,8 +162,9 @@ def write_index(
         while batch := list(islice(ordered, BATCH_TRACKLETS)):
             rows = [tracklet._asdict() for tracklet in batch]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        counts = dict(sorted(reading.counted.items()))
-        writer.add_key_value_metadata({"counts": json.dumps(counts)} | reading.notes)
+        counts = json.dumps(dict(sorted(reading.counted.items())))
+        told = {"counts": counts, **reading.notes, **told_cameras(reading.cameras)}
+        writer.add_key_value_metadata(told)
 
 
 def count(tracklets: Iterable[Tracklet], reading: ParserInput) -> Iterator[Tracklet]:

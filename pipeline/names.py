@@ -1,7 +1,8 @@
 """Read names of files and people as a person would: 2 before 10, 0001 as the number 1."""
 
+import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -112,6 +113,40 @@ def refuse_two_spellings(names: Iterable[str], where: object) -> None:
             )
         if number is not None:
             spelled[number] = name
+
+
+def camera_names(about: Mapping[str, str], where: object, fix: str) -> dict[int, str]:
+    """Return what the cameras of a dataset are called in its files, by `camid`.
+
+    Args:
+        about: What a table says about itself: `cameras` holds a number by name, as JSON.
+        where: The table, for the errors.
+        fix: What to do when it is damaged.
+
+    Raises:
+        PipelineError: If `cameras` is something else.
+
+    >>> camera_names({"cameras": '{"C4": 3}'}, "", ""), camera_names({}, "", "")
+    ({3: 'C4'}, {})
+    """
+    try:
+        found = json.loads(about.get("cameras", "{}"))
+        names = {number: name for name, number in found.items() if type(number) is int}
+        sound = len(names) == len(found)
+    except (ValueError, AttributeError, RecursionError):
+        sound, names = False, {}
+    if not sound:
+        raise PipelineError(f"{where} does not say what its cameras are called. {fix}")
+    return names
+
+
+def camera_name(names: Mapping[int, str], camid: int) -> str:
+    """Return what a camera is called, its number where it has no name.
+
+    >>> camera_name({3: "C4"}, 3), camera_name({}, 3)
+    ('C4', '3')
+    """
+    return names.get(int(camid), str(camid))
 
 
 def _check(found: dict[str, int | None], where: object, nobody: Collection[int]) -> None:

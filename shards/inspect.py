@@ -12,6 +12,7 @@ import typer
 from pipeline import console, paths
 from pipeline.cli import Quiet, Verbose, run, set_output
 from pipeline.errors import PipelineError
+from pipeline.names import camera_name
 from pipeline.paths import file_name
 
 if TYPE_CHECKING:
@@ -115,8 +116,11 @@ def _describe(shards: "Shards", picture: Path) -> None:
     table = quality.counts(shards)
     rows = [(split, *row) for split, row in zip(table.index, table.to_numpy(), strict=True)]
     console.table("\nCounts", ("split", *(c.replace("_", " ") for c in table.columns)), rows)
-    bad = [(camid, f"{100 * share:.2f}") for camid, share in quality.bad_by_camera(shards).items()]
-    console.table("\nBad frames by camera, %", ("camid", "bad"), bad)
+    bad = [
+        (camera_name(shards.cameras, camid), f"{100 * share:.2f}")
+        for camid, share in quality.bad_by_camera(shards).items()
+    ]
+    console.table("\nBad frames by camera, %", ("camera", "bad"), bad)
     bones = quality.bone_stability(shards)
     shown = [(name, f"{100 * value:.1f}") for name, value in bones.items()]
     console.table("\nVariation of bone lengths within a person, %", ("bone", "median"), shown)

@@ -88,6 +88,7 @@ class Conversion:
         """
         import shutil
 
+        from extract.cameras import note_cameras
         from extract.tracklets import ParserInput, count, write_index
 
         stage, parser = self._stage, self._parser
@@ -98,7 +99,8 @@ class Conversion:
         work.mkdir(parents=True)
         tracklets = _write_shards(parser, reading, work, described, stage.limit)
         with paths.write_atomic(self.index) as temporary:
-            write_index(temporary, count(tracklets, reading), described, reading)
+            named = note_cameras(tracklets, reading.cameras, parser.FACTS.camera)
+            write_index(temporary, count(named, reading), described, reading)
             judge(stage, reading, parser)
         write_splits(work)
         write_none(self._captions, stage.dataset)
@@ -114,6 +116,8 @@ def _write_shards(
 ) -> "list[Tracklet]":
     """Write one shard per split: without pictures even the largest is small."""
     import pyarrow.parquet as pq
+
+    from extract.cameras import told_cameras
 
     tracklets: list[Tracklet] = []
     found = islice(_long_enough(parser, reading), limit or None)
@@ -133,10 +137,13 @@ def _write_shards(
             compression="zstd",
             use_dictionary=["tracklet", "split", "path"],
         ) as writer:
+            cameras: dict[str, int] = {}
             for recording in recordings:
+                cameras[parser.FACTS.camera(recording.camid)] = recording.camid
                 table = _rows(recording, parser).cast(described)
                 writer.write_table(table, schema.ROW_GROUP_FRAMES)
                 tracklets += recording.tracklets(parser.TRAIN_STEP)
+            writer.add_key_value_metadata(told_cameras(cameras))
     if not tracklets:
         raise PipelineError(f"{reading.root} holds no six good frames. {parser.FACTS.source}")
     return tracklets

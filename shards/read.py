@@ -19,7 +19,7 @@ from pipeline import images, paths, schema
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.files import tables
 from pipeline.files.tables import TableFile
-from pipeline.names import listed
+from pipeline.names import camera_names, listed
 from pipeline.paths import file_name
 from pipeline.skeleton import H36M17, Layout, layout
 from shards.columns import LENGTH_BITS, NO_FRAME, UNKNOWN, cached, frame_places
@@ -40,6 +40,7 @@ class Shards:
         files: The files, in order.
         metadata: File metadata of the first shard.
         layout: The 3D joints.
+        cameras: What the dataset's files call a `camid`, where it has a name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,6 +60,9 @@ class Shards:
             raise PipelineError(f"{self.folder} holds no shards. Run: {rebuild}")
         found = [schema.check_shard(file, rebuild) for file in self.files]
         self.metadata = schema.metadata(found[0])
+        self.cameras: dict[int, str] = {}
+        for file, one in zip(self.files, found, strict=True):
+            self.cameras |= camera_names(schema.metadata(one), file, f"Run: {rebuild}")
         names = sorted({schema.metadata(one).get("layout3d", H36M17.name) for one in found})
         if len(names) > 1:
             raise PipelineError(

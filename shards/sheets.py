@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.names import camera_name
 from pipeline.schema import Status
 from shards import draw, quality
 from shards.quality import Truth
@@ -47,8 +48,9 @@ def contact_sheet(
     rows = spread(rows, frames)
     columns = list(zip(*(_cells(shards, row, span, truth) for row in rows), strict=True))
     one = shards.tracklets.iloc[position]
+    camera = camera_name(shards.cameras, one.camid)
     title = (
-        f"{one.tracklet}   person {one.pid}   camera {one.camid}   {one.split}   "
+        f"{one.tracklet}   person {one.pid}   camera {camera}   {one.split}   "
         f"{one.length} frames   orange left, blue right   joints: red 0, green 1"
     )
     picture = draw.tiled(columns)
@@ -161,7 +163,11 @@ def quality_png(shards: Shards) -> bytes:
     bones.tick_params(axis="y", labelsize=7)
     bones.set(title="Variation of 3D bone lengths within a person", xlabel="%, median of persons")
     bad = quality.bad_by_camera(shards)
-    cameras.bar([str(c) for c in bad], [100 * share for share in bad.values()], color="#b5504a")
+    cameras.bar(
+        [camera_name(shards.cameras, c) for c in bad],
+        [100 * share for share in bad.values()],
+        color="#b5504a",
+    )
     top = max(1.0, *(110 * share for share in bad.values()))
     cameras.set(title="Bad frames", xlabel="camera", ylabel="%", ylim=(0, top))
     if not any(bad.values()):

@@ -13,9 +13,10 @@ from evaluate.report import charts
 from evaluate.report.behind import trainings
 from evaluate.report.page import chart, folded, grid, paragraph, side_by_side, table, value
 from evaluate.report.scores import drawn
-from pipeline import paths
+from pipeline import paths, schema
 from pipeline.files import checked, texts
 from pipeline.files.reading import reading
+from pipeline.names import camera_name, camera_names
 from pipeline.schema import PER_QUERY, Status
 from shards import draw, quality
 from shards.read import Shards
@@ -39,23 +40,33 @@ def _camera_pairs(pairs: list[dict[str, Any]]) -> str:
     found: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for pair in pairs:
         found.setdefault((pair["query_camid"], pair["gallery_camid"]), []).append(pair)
+    names = _names_of(pairs)
     rows = []
     for query in sorted({pair["query_camid"] for pair in pairs}):
-        row: list[object] = [f"camera {query}"]
+        row: list[object] = [f"camera {names[query]}"]
         for gallery in across:
-            pairs = found.get((query, gallery))
-            if not pairs:
+            splits = found.get((query, gallery))
+            if not splits:
                 row.append("")
                 continue
-            mean_ap = float(np.mean([pair["mAP"] for pair in pairs]))
-            rank1 = float(np.mean([pair["rank1"] for pair in pairs]))
-            queries = sum(pair["queries_scored"] for pair in pairs)
+            mean_ap = float(np.mean([pair["mAP"] for pair in splits]))
+            rank1 = float(np.mean([pair["rank1"] for pair in splits]))
+            queries = sum(pair["queries_scored"] for pair in splits)
             row.append(value(mean_ap, f"{100 * rank1:.0f}, {queries} queries", mean_ap))
         rows.append(row)
     return paragraph(
         "mAP in % of the queries of one camera (down) against the gallery of one other "
         "(across); below it Rank-1 and how many queries were scored."
-    ) + table(("query \\ gallery", *(f"camera {camera}" for camera in across)), rows)
+    ) + table(("query \\ gallery", *(f"camera {names[camera]}" for camera in across)), rows)
+
+
+def _names_of(pairs: list[dict[str, Any]]) -> dict[int, str]:
+    """Return what cameras are called; earlier scores say their numbers alone."""
+    return {
+        pair[f"{side}_camid"]: pair.get(f"{side}_camera", f"{pair[f'{side}_camid']}")
+        for pair in pairs
+        for side in ("query", "gallery")
+    }
 
 
 def views(folder: Path, fix: str) -> str:
@@ -89,6 +100,7 @@ def by_camera(folder: Path, rebuild: str) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     found = checked.read(file, PER_QUERY, rebuild, ["camid", "ap", "first_rank"])
+    cameras = camera_names(schema.metadata(found.schema), file, f"Run: {rebuild}")
     queries = found.to_pandas()
     queries = queries[queries["ap"].notna()]
     rows = []
@@ -96,7 +108,7 @@ def by_camera(folder: Path, rebuild: str) -> list[dict[str, Any]]:
         rank1 = float((own["first_rank"] == 1).mean())
         rows.append(
             {
-                "camera": f"camera {camid}",
+                "camera": f"camera {camera_name(cameras, camid)}",
                 "mAP": round(float(own["ap"].mean()), 6),
                 "rank1": round(rank1, 6),
                 "queries": len(own),

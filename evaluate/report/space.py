@@ -14,6 +14,8 @@ from evaluate.report.page import chart, grid, paragraph
 from evaluate.search.gallery import check_entries
 from pipeline import paths
 from pipeline.files import tables
+from pipeline.names import camera_name
+from shards.read import Shards
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
@@ -75,7 +77,11 @@ def test_points(stage: "Stage") -> Points | None:
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     persons = np.unique(pid[rows])
     means = np.stack([vectors[pid[rows] == person].mean(0) for person in persons])
-    names = [f"{one['tracklet']}, camera {one['camid']}" for one in found.take(rows).to_pylist()]
+    cameras = Shards(stage.read(paths.shards_dir(stage.dataset))).cameras
+    names = [
+        f"{one['tracklet']}, camera {camera_name(cameras, one['camid'])}"
+        for one in found.take(rows).to_pylist()
+    ]
     names += [f"* mean of person {person}" for person in persons]
     return Points(np.concatenate([vectors, means]), [*pid[rows].tolist(), *persons.tolist()], names)
 
@@ -109,7 +115,10 @@ def training_points(stage: "Stage") -> Points | None:
     if len(table) < _FEWEST:
         return None
     persons = data.pids[:_TRAINED_PERSONS]
-    names = [f"{one.tracklet}, camera {one.camid}" for one in table.itertuples()]
+    cameras = Shards(root).cameras
+    names = [
+        f"{one.tracklet}, camera {camera_name(cameras, one.camid)}" for one in table.itertuples()
+    ]
     names += [f"* prototype of person {person}" for person in persons]
     vectors = [*_projected(model, data, table.index.tolist())]
     vectors.append(_prototypes(model)[: len(persons)])

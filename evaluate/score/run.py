@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import console, paths
+from pipeline import console, paths, schema
 from pipeline.errors import PipelineError
 from pipeline.files.arrays import read_npy
 
@@ -116,6 +116,7 @@ def score_tables(
     Raises:
         PipelineError: If a table is not as it must be, or nothing can be scored.
     """
+    from evaluate.score.cameras import cameras_of
     from evaluate.score.features import read_features, weights_of
     from evaluate.score.protocol import headline as headline_of
     from evaluate.score.protocol import make_search
@@ -142,7 +143,8 @@ def score_tables(
         metrics["weights_sha256"] = weights
     if baselines and baselines.exists():
         metrics["baselines"] = score_baselines(read_features([baselines]), rules, limit)
-    _write(folder, metrics, results, splits[0][1].names)
+    names = splits[0][1].names
+    _write(folder, metrics, results, names, cameras_of(params, index, names))
     return metrics
 
 
@@ -232,9 +234,11 @@ def _write(
     metrics: dict[str, Any],
     results: "list[Scored]",
     names: dict[str, dict[str, int]],
+    cameras: dict[int, str],
 ) -> None:
     import numpy as np
 
+    from evaluate.score.cameras import with_cameras
     from evaluate.score.scoring import mean_roc
 
     curves = {
@@ -250,10 +254,10 @@ def _write(
         "scores": metrics,
         "cmc": cmc,
         "roc": mean_roc(results),
-        "camera_pairs": _rows(results, "pairs"),
+        "camera_pairs": [with_cameras(row, cameras) for row in _rows(results, "pairs")],
         "by_view": _rows(results, "views"),
     }
-    _publish(folder, files, results, metrics, names)
+    _publish(folder, files, results, metrics, names, cameras)
 
 
 def _publish(
@@ -262,21 +266,21 @@ def _publish(
     results: "list[Scored]",
     metrics: dict[str, Any],
     names: dict[str, dict[str, int]],
+    cameras: dict[int, str],
 ) -> None:
     """Write all files of scores; nothing is written before all is known."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipeline.schema import PER_QUERY, with_metadata
+    from evaluate.score.cameras import told_names
 
     texts = {
         name: json.dumps(_rounded(content), indent=1) + "\n" for name, content in files.items()
     }
     rows = [row for result in results for row in result.queries]
     about = {"dataset": metrics["dataset"], "protocol": metrics["protocol"]}
-    # Persons and cameras that have names elsewhere, with their numbers here.
-    about |= {f"{key}_names": json.dumps(known) for key, known in names.items()}
-    table = pa.Table.from_pylist(rows, schema=with_metadata(PER_QUERY, **about))
+    about |= told_names(names, cameras)
+    table = pa.Table.from_pylist(rows, schema=schema.with_metadata(schema.PER_QUERY, **about))
     for name, text in texts.items():
         with paths.write_atomic(folder / f"{name}.json") as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ from pipeline import images, paths, schema
 from pipeline.distances import Comparison, distances_of, smallest, told_of
 from pipeline.errors import PipelineError, did_you_mean
 from pipeline.files import checked, tables
+from pipeline.names import camera_name
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
@@ -25,7 +26,8 @@ class Entry:
     """One tracklet: what it is called, who it is, how it is described, what it looks like.
 
     `pid` is 0 where nobody knows; `frame` is an RGB picture; `own` is its name in the gallery that
-    it came from and that is searched, if there is one.
+    it came from and that is searched, if there is one; `camera` is what its dataset
+    calls the camera.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Entry:
     feature: np.ndarray | None = None
     frame: np.ndarray | None = None
     own: str = ""
+    camera: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,9 @@ class Gallery:
         pid, camid = (self.table[key][row].as_py() for key in ("pid", "camid"))
         stored = self.table["jpeg"][row].as_py() if "jpeg" in self.table.column_names else None
         if not stored:
-            return Entry(name, pid, camid, self._features[row], self.album.portrait(name)[0], name)
+            camera = camera_name(self.album.cameras, camid)
+            frame = self.album.portrait(name)[0]
+            return Entry(name, pid, camid, self._features[row], frame, name, camera)
         try:
             frame = images.decode(stored)
         except PipelineError as error:

@@ -66,7 +66,7 @@ def show(
             rank,
             entry.name,
             entry.pid or "-",
-            entry.camid,
+            entry.camera or entry.camid,
             console.fixed(distance),
             in_words(distance, noted) if noted else "not known",
         )
@@ -81,8 +81,8 @@ def show(
         console.say("how rarely strangers come as near, a model knows that held some people out:")
         console.say("stage2.held_out=12 (docs/own_videos.md)")
     captions = [
-        [f"{rank}  {distance}", name, f"person {pid}, cam {camid}"]
-        for rank, name, pid, camid, distance, _ in rows
+        [f"{rank}  {distance}", name, f"person {pid}, cam {camera}"]
+        for rank, name, pid, camera, distance, _ in rows
     ]
     frames = [(query.frame, ["query", query.name])]
     frames += [(entry.frame, text) for entry, text in zip(entries, captions, strict=True)]

@@ -20,6 +20,15 @@ from pipeline.files import texts
 from pipeline.names import whole_number
 
 SOURCE = "Ask the authors for CCVID (docs/datasets.md)."
+SESSION_3_CAMERAS = 12
+
+
+def _camera(camid: int) -> str:
+    """Return a camera as names of folders have it: 04, or session3/04."""
+    session, number = divmod(camid, SESSION_3_CAMERAS)
+    return f"{'session3/' * (session == 1)}{number + 1:02}"
+
+
 FACTS = DatasetFacts(
     source=SOURCE,
     published={
@@ -30,8 +39,8 @@ FACTS = DatasetFacts(
         "gallery_tracklets": 1074,
         "gallery_pids": 151,
     },
+    camera=_camera,
 )
-SESSION_3_CAMERAS = 12
 
 
 def read(reading: ParserInput) -> Iterator[Tracklet]:

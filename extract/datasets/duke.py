@@ -21,6 +21,13 @@ from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder, 
 from pipeline.errors import PipelineError
 
 SOURCE = "The dataset was withdrawn: docs/datasets.md."
+
+
+def _camera(camid: int) -> str:
+    """Return a camera as names of frames have it: C6."""
+    return f"C{camid + 1}"
+
+
 FACTS = DatasetFacts(
     source=SOURCE,
     published={
@@ -33,6 +40,7 @@ FACTS = DatasetFacts(
         "gallery_tracklets": 2636,
         "gallery_frames": 445_764,
     },
+    camera=_camera,
 )
 NAME = re.compile(r"^(\d{4})_?C(\d)_?F(\d{4})_?[XD](\d+)\.\w+$")
 

@@ -15,7 +15,6 @@ The index keeps both lists in its metadata. The scorer leaves a gallery tracklet
 person and camera out, so cameras must have the same name in all splits.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,5 +129,5 @@ def _camera_numbers(reading: ParserInput, names: Iterable[str], where: Path) -> 
     ordered = sorted(set(names), key=natural)
     refuse_two_spellings(ordered, where)
     numbers = {name: i for i, name in enumerate(ordered)}
-    reading.notes["cameras"] = json.dumps(numbers)
+    reading.cameras |= numbers
     return numbers

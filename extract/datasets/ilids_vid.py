@@ -37,6 +37,13 @@ from pipeline.files.arrays import read_mat, whole
 from pipeline.files.reading import reason
 
 SOURCE = "Get iLIDS-VID.tar from its home page (docs/datasets.md)."
+
+
+def _camera(camid: int) -> str:
+    """Return a camera as names of folders have it: cam1."""
+    return f"cam{camid + 1}"
+
+
 FACTS = DatasetFacts(
     source=SOURCE,
     published={
@@ -47,7 +54,8 @@ FACTS = DatasetFacts(
         "gallery_tracklets": 150,
         "gallery_pids": 150,
     },
-    trials=10,
+    random_splits=10,
+    camera=_camera,
 )
 PREFIX = "person"
 SEQUENCES = "i-LIDS-VID/sequences"

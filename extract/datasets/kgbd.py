@@ -33,7 +33,7 @@ FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 164},
     same_camera_counts=True,
-    trials=10,
+    random_splits=10,
     shared_people="usual",
 )
 JOINTS = KINECT20

@@ -33,16 +33,17 @@ from pipeline.names import natural
 from pipeline.skeleton import KINECT25
 
 SOURCE = "Give the folder that holds frontal, left_diagonal, ... (docs/datasets.md)."
+VIEWS = ("frontal", "left_diagonal", "left_lateral", "right_diagonal", "right_lateral")
 FACTS = DatasetFacts(
     source=SOURCE,
     published={"train_pids": 20},
     same_camera_counts=True,
-    trials=10,
+    random_splits=10,
+    camera=VIEWS.__getitem__,
     shared_people="usual",
 )
 JOINTS = KINECT25
 TRAIN_STEP = 1
-VIEWS = ("frontal", "left_diagonal", "left_lateral", "right_diagonal", "right_lateral")
 NAME = re.compile(r"^gc(\d+)_body(\d+)_(\d+)")
 
 

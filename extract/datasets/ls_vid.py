@@ -32,6 +32,13 @@ from pipeline.files import arrays, texts
 from pipeline.names import JUNK, natural
 
 SOURCE = "Ask the authors for LS-VID_V2.zip (docs/datasets.md)."
+
+
+def _camera(camid: int) -> str:
+    """Return a camera as names of frames have it, from 1."""
+    return f"{camid + 1}"
+
+
 FACTS = DatasetFacts(
     source=SOURCE,
     published={
@@ -40,6 +47,7 @@ FACTS = DatasetFacts(
         "query_tracklets": 3504,
         "gallery_tracklets": 7829,
     },
+    camera=_camera,
     shared_people="usual",
 )
 NAME = re.compile(r"^[^_]+_(\d+)_(\d{1,2})_[^.]+\.(?:jpe?g|png)$", re.IGNORECASE)

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 SOURCE = "Get info/ from github.com/liangzheng06/MARS-evaluation (docs/datasets.md)."
+
+
+def _camera(camid: int) -> str:
+    """Return a camera as names of tracklets have it: C4."""
+    return f"C{camid + 1}"
+
+
 FACTS = DatasetFacts(
     source=SOURCE,
     published={
@@ -48,6 +55,7 @@ FACTS = DatasetFacts(
         "junk_tracklets": 870,
     },
     gallery_includes_queries=True,
+    camera=_camera,
 )
 NAME = re.compile(r"^((?:\d{4}|00-1)C(\d)T\d{4,})F(\d{3,})\.jpe?g$", re.IGNORECASE)
 

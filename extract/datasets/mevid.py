@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 SOURCE = "Get the lists from github.com/Kitware/MEVID (docs/datasets.md)."
+
+
+def _camera(camid: int) -> str:
+    """Return a camera as names of tracklets have it: C330."""
+    return f"C{camid + 1:03}"
+
+
 FACTS = DatasetFacts(
     source=SOURCE,
     published={
@@ -40,6 +47,7 @@ FACTS = DatasetFacts(
         "gallery_tracklets": 1438,
         "gallery_pids": 54,
     },
+    camera=_camera,
 )
 NAME = re.compile(r"^((\d{4})O(\d{3})C(\d{3})T\d{3})F(\d{5})\.jpe?g$", re.IGNORECASE)
 

@@ -19,6 +19,13 @@ from pipeline.errors import PipelineError
 from pipeline.files.texts import read_json
 
 SOURCE = "docs/datasets.md says where PRID-2011 and splits_prid2011.json are to be had."
+
+
+def _camera(camid: int) -> str:
+    """Return a camera as names of folders have it: cam_a."""
+    return "cam_" + "ab"[camid]
+
+
 FACTS = DatasetFacts(
     source=SOURCE,
     published={
@@ -27,7 +34,8 @@ FACTS = DatasetFacts(
         "query_tracklets": 89,
         "gallery_tracklets": 89,
     },
-    trials=10,
+    random_splits=10,
+    camera=_camera,
 )
 PREFIX = "person_"
 PARTS = (("gallery", "test", "b"), ("query", "test", "a"), ("train", "train", "ab"))

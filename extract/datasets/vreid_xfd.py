@@ -23,7 +23,9 @@ from extract.tracklets import DatasetFacts, ParserInput, Tracklet, from_folder, 
 from pipeline.errors import PipelineError, did_you_mean
 
 SOURCE = "Get the challenge's archive (docs/datasets.md)."
-FACTS = DatasetFacts(source=SOURCE, same_camera_counts=True)
+# Files have no names of cameras: these say which is meant.
+CAMERAS = ("ground", "aerial, session 1", "aerial, other sessions")
+FACTS = DatasetFacts(source=SOURCE, same_camera_counts=True, camera=CAMERAS.__getitem__)
 AERIAL_FIELDS = 8
 MEASURED = ("altitude_m", "distance_m", "angle_deg")
 

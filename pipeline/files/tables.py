@@ -13,13 +13,17 @@ KIND = "Parquet file"
 
 
 def read_schema(path: Path, fix: str) -> pa.Schema:
-    """Return the schema of a file, with its metadata as text.
+    """Return the schema of a file, with all its metadata as text.
 
     Raises:
         PipelineError: If the file is missing or damaged.
     """
-    with reading(path, KIND, fix):
-        found = pq.read_schema(path)
+    with reading(path, KIND, fix), pq.ParquetFile(path) as file:
+        found = file.schema_arrow
+        # What a writer added when all rows were written stands beside the schema, not in it.
+        added = dict(file.metadata.metadata or {})
+        added.pop(b"ARROW:schema", None)
+        found = found.with_metadata({**(found.metadata or {}), **added})
         texts(found)
         return found
 

@@ -4,6 +4,7 @@ A finished shard stays in `work/`; a run that was killed goes on after the last 
 are those of an undisturbed run, because where a shard ends depends on what went in only.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -269,6 +270,8 @@ def _described(plan: Plan, split: str) -> pa.Schema:
         file = next(plan.poses[name].glob(f"{split}-*.parquet"))
         found = schema.metadata(tables.read_schema(file, f"Run: dvc repro {name}@{plan.dataset}"))
         models |= {f"{name}.{key}": value for key, value in found.items()}
+    cameras = {name: camid for camid, name in plan.cameras.items()}
+    told = {"cameras": json.dumps(cameras)} if cameras else {}
     return schema.with_metadata(
         SHARD,
         dataset=plan.dataset,
@@ -279,5 +282,6 @@ def _described(plan: Plan, split: str) -> pa.Schema:
         params=plan.knobs,
         pyarrow=version("pyarrow"),
         numpy=version("numpy"),
+        **told,
         **models,
     )

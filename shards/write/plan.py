@@ -14,7 +14,7 @@ from pipeline.code.hashes import digest
 from pipeline.errors import PipelineError
 from pipeline.files import checked
 from pipeline.files.reading import is_plain
-from pipeline.names import listed
+from pipeline.names import camera_names, listed
 from pipeline.stage import Stage
 
 
@@ -29,6 +29,7 @@ class Plan:
         root: Folder that frame paths are relative to.
         tracklets: Rows of the index, `(split, tracklet, frames)`, in the order of the shards.
         embed_frames: Whether frames go into the shards.
+        cameras: What the index says cameras are called, by `camid`.
         views: How each was seen, a row of `pipeline.schema.VIEW` for each of `tracklets`.
         truth: File of true joints that replace the found ones, or None.
         silhouettes: File of silhouettes, the dataset's own or drawn ones, or None.
@@ -43,6 +44,7 @@ class Plan:
     poses: dict[str, Path]
     root: Path
     tracklets: list[tuple[str, str, int]]
+    cameras: dict[int, str]
     views: pa.Table
     embed_frames: bool
     truth: Path | None
@@ -110,6 +112,7 @@ def plan_shards(stage: Stage) -> Plan:
         poses=poses,
         root=paths.dataset_root(dataset),
         tracklets=tracklets,
+        cameras=_cameras(index, stage.rebuild("index")),
         views=table.select(schema.VIEW),
         embed_frames=knobs.embed_frames,
         truth=truth,
@@ -139,6 +142,11 @@ def _pose_files(stage: Stage, poses: dict[str, Path]) -> list[Path]:
             schema.check(file, expected, stage.rebuild(name))
         found += files
     return found
+
+
+def _cameras(index: Path, rebuild: str) -> dict[int, str]:
+    about = schema.metadata(schema.check(index, schema.INDEX, rebuild))
+    return camera_names(about, index, f"Run: {rebuild}")
 
 
 def _tracklets(index: Path, limit: int, rebuild: str) -> pa.Table:

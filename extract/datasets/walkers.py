@@ -15,7 +15,7 @@ from typing import Any
 from extract.datasets import mars
 from extract.tracklets import ParserInput, Tracklet
 from pipeline.files import tables
-from pipeline.schema import VIEW
+from pipeline.schema import INDEX, VIEW
 
 SOURCE = "Run: python -m extract.walkers"
 FACTS = replace(mars.FACTS, source=SOURCE, published={})
@@ -32,5 +32,7 @@ def _facts(reading: ParserInput) -> dict[str, dict[str, Any]]:
     path = reading.file("truth.parquet", SOURCE)
     there = tables.read_schema(path, SOURCE).names
     columns = {"outfit": "clothes"} | {name: name for name in VIEW if name in there}
-    rows = tables.read(path, SOURCE, ["tracklet", *columns]).to_pylist()
+    kinds = {name: INDEX.field(column).type for name, column in columns.items()}
+    kinds["tracklet"] = INDEX.field("tracklet").type
+    rows = tables.read_as(path, kinds, SOURCE).to_pylist()
     return {row["tracklet"]: {columns[name]: row[name] for name in columns} for row in rows}

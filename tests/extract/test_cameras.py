@@ -19,7 +19,7 @@ def names_of(index, tmp_path, name):
     return found["rows"].values(), camera_names(about, name, "")
 
 
-@pytest.mark.parametrize("name", ["mars", "ilids_vid", "prid", "mevid", "ccvid", "duke", "tiny"])
+@pytest.mark.parametrize("name", ["mars", "ilids_vid", "prid", "mevid", "ccvid", "tiny"])
 def test_the_name_of_a_camera_stands_in_the_path_of_its_frames(index, tmp_path, name):
     rows, names = names_of(index, tmp_path, name)
     assert {row["camid"] for row in rows} <= set(names)

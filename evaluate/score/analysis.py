@@ -1,5 +1,7 @@
 """What a report shows beside the averages: intervals, camera pairs, ranked lists."""
 
+from typing import Any
+
 import numpy as np
 
 from pipeline.distances import smallest
@@ -144,3 +146,13 @@ def interval95(averages: np.ndarray) -> dict[str, float]:
     """Return where 95 % of the averages of all samples fall."""
     low, high = np.quantile(averages, [0.025, 0.975])
     return {"low": float(low), "high": float(high)}
+
+
+def rounded(content: Any) -> Any:
+    """Return what is written as JSON with all numbers rounded."""
+    # Six digits: the rest would make every diff noisy.
+    if isinstance(content, float):
+        return round(content, 6)
+    if isinstance(content, dict):
+        return {key: rounded(value) for key, value in content.items()}
+    return [rounded(value) for value in content] if isinstance(content, list) else content

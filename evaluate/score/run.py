@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import console, paths, schema
+from pipeline import console, paths
 from pipeline.errors import PipelineError
 from pipeline.files.arrays import read_npy
 
@@ -272,11 +272,11 @@ def _publish(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from evaluate.score.analysis import rounded
     from evaluate.score.cameras import told_names
+    from pipeline import schema
 
-    texts = {
-        name: json.dumps(_rounded(content), indent=1) + "\n" for name, content in files.items()
-    }
+    texts = {name: json.dumps(rounded(content), indent=1) + "\n" for name, content in files.items()}
     rows = [row for result in results for row in result.queries]
     about = {"dataset": metrics["dataset"], "protocol": metrics["protocol"]}
     about |= told_names(names, cameras)
@@ -291,12 +291,3 @@ def _publish(
 def _rows(results: "list[Scored]", kind: str) -> list[dict[str, Any]]:
     """Return the rows of a table of all splits, each with the number of its split."""
     return [{"split_id": one.split_id} | row for one in results for row in getattr(one, kind)]
-
-
-def _rounded(content: Any) -> Any:
-    # Six digits: the rest would make every diff noisy.
-    if isinstance(content, float):
-        return round(content, 6)
-    if isinstance(content, dict):
-        return {key: _rounded(value) for key, value in content.items()}
-    return [_rounded(value) for value in content] if isinstance(content, list) else content

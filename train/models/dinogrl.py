@@ -44,6 +44,8 @@ class DinoGrlModel(ReidModel):
     terms = ("id", "triplet", "mask", "mask_smooth", "part_smooth", "diversity")
     parts = ("gait", "appearance", "exchange", "stems")
     masks_frames = True
+    # None where it is left out.
+    gait: Any
 
     def __init__(
         self,
@@ -91,36 +93,39 @@ class DinoGrlModel(ReidModel):
         if not self.names:
             raise PipelineError("dinogrl has nothing without gait and appearance. Leave out one")
         weights = {"mask_smooth": 0.02, "part_smooth": 0.01, "diversity": 5.0} | dict(weights or {})
-        sees = "appearance" in self.names
-        super().__init__(
-            visual if sees else None, None, "visual", data_preprocessor, neck, weights, without
-        )
+        seen = visual if "appearance" in self.names else None
+        super().__init__(seen, None, "visual", data_preprocessor, neck, weights, without)
         self.label_smoothing, self.scale, self.compare = label_smoothing, scale, compare
-        self.gait: Any = None
-        widths = {}
+        widths = self._make_streams(gait)
+        self.pyramids = nn.ModuleDict(
+            {name: PyramidParts(widths[name], dim, tuple(bands)) for name in self.names}
+        )
+        self.exchange: Any = None
+        self.count = sum(bands)
+        if "exchange" not in self.without and len(self.names) == 2:
+            self.exchange = GranularExchange(dim, tuple(bands)[1:])
+            self.count += len(bands) - 1
+        self.heads = nn.ModuleDict(
+            {name: PartHead(self.count, dim, classes) for name in self.names}
+        )
+        self.triplet = PartTripletLoss(margin)
+
+    def _make_streams(self, gait: dict[str, Any] | None) -> dict[str, int]:
+        """Make the encoders of the streams that are wanted; return how many channels each gives."""
+        widths, self.gait = {}, None
         if "gait" in self.names:
             self.gait = MODELS.build(gait) if gait else SilhouetteEncoder()
             widths["gait"] = self.gait.out_dim
-        if sees:
+        if "appearance" in self.names:
             widths["appearance"] = self.visual.width
             # Nothing here looks at projected tokens.
             self.visual.proj.requires_grad_(False)
             if "stems" not in self.without:
                 give_stems(self.visual)
-        self.pyramids = nn.ModuleDict(
-            {name: PyramidParts(width, dim, tuple(bands)) for name, width in widths.items()}
-        )
-        self.exchange: Any = None
-        count = sum(bands)
-        if "exchange" not in self.without and len(self.names) == 2:
-            self.exchange = GranularExchange(dim, tuple(bands)[1:])
-            count += len(bands) - 1
-        self.count = count
-        self.heads = nn.ModuleDict({name: PartHead(count, dim, classes) for name in self.names})
-        self.triplet = PartTripletLoss(margin)
+        return widths
 
     def looked_at(self) -> frozenset[str]:
-        """Return the columns that a description is made of."""
+        """Return the columns of a batch that a description is made of."""
         return self.needs_at_test | (self.gait.needs_at_test if self.gait is not None else set())
 
     def comparison(self) -> dict[str, Any]:

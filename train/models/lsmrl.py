@@ -75,7 +75,15 @@ class LsmrlModel(ReidModel):
         weights = {"id": 0.25, "mmd": 0.5} | dict(weights or {})
         super().__init__(visual, None, "visual", data_preprocessor, neck, weights, without)
         self.label_smoothing, self.alone = label_smoothing, alone
-        width, dim = self.visual.width, self.visual.out_dim
+        self._make_parts(classes, group, prompts, temperature)
+        sizes = {"visual": self.visual.width, "projected": self.visual.out_dim}
+        self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in sizes.items()})
+        self.triplet = BatchHardTripletLoss(margin)
+        self.centre, self.mmd = HeteroCentreLoss(margin), MmdLoss()
+
+    def _make_parts(self, classes: int, group: int, prompts: int, temperature: float) -> None:
+        """Make what may be left out; None where it is."""
+        width = self.visual.width
         heads = max(1, width // 64)
         self.along: Any = None
         self.prompts: Any = None
@@ -89,14 +97,8 @@ class LsmrlModel(ReidModel):
         if "partner" not in self.without:
             self.partner = PartnerAttention(width, heads)
         if "names" not in self.without:
-            self.names, self.scale = (
-                nn.Parameter(torch.randn(classes, dim)),
-                LogitScale(temperature),
-            )
-        sizes = {"visual": width, "projected": dim}
-        self.heads = nn.ModuleDict({name: Head(size, classes) for name, size in sizes.items()})
-        self.triplet = BatchHardTripletLoss(margin)
-        self.centre, self.mmd = HeteroCentreLoss(margin), MmdLoss()
+            self.names = nn.Parameter(torch.randn(classes, self.visual.out_dim))
+            self.scale = LogitScale(temperature)
 
     def frame_tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return tokens and projected tokens of the clips, whose frames have seen each other."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def pictures() -> list[bytes]:
     for number in range(PICTURES // CLIP):
         rng = np.random.default_rng(number)
         for jpeg in film(distractor(rng), scene(0, number % 4), np.arange(CLIP), rng).jpegs:
-            image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+            image: Any = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
             small = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
             made.append(cv2.imencode(".jpg", small)[1].tobytes())
     return made

@@ -37,7 +37,7 @@ def stock(config: Path, weights: Path) -> Callable[[bool, int], float]:
     import torch
     from mmpose.apis import MMPoseInferencer
 
-    inferencer = MMPoseInferencer(pose2d=str(config), det_model="whole_image", device="cpu")
+    inferencer: Any = MMPoseInferencer(pose2d=str(config), det_model="whole_image", device="cpu")
     inferencer.inferencer.model.load_state_dict(models.read_state(weights))
     files = _files()
 

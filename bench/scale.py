@@ -109,7 +109,7 @@ def _random_encoder(home: Path) -> Path:
 
     from train.encoders.image import CnnEncoder
 
-    told = OmegaConf.to_container(OmegaConf.load("conf/encoder/conv_stem.yaml").visual)
+    told: Any = OmegaConf.to_container(OmegaConf.load("conf/encoder/conv_stem.yaml").visual)
     told.pop("type")
     path = home / "data/weights/random_encoder.safetensors"
     state = CnnEncoder(**told).cnn.state_dict()

@@ -58,7 +58,7 @@ def main(json_file: Json = None) -> None:
         model = Stage1Model(
             VISUAL, SKELETON, freeze_visual=True, data_preprocessor=PREPROCESSOR
         ).train()
-        clips = {
+        clips: dict[str, Any] = {
             "root": str(folder / "data/shards/bench"),
             "clip_frames": CLIP,
             "frame_size": model.visual.size,

@@ -41,7 +41,7 @@ class Estimator:
         read = models.read_config(config)
         self.device, self.flip_test, self.precision = device, flip_test, "float32"
         self._geometry = _Geometry(read)
-        model = models.build(read, checkpoint, "cpu")
+        model: Any = models.build(read, checkpoint, "cpu")
         self._mean = model.data_preprocessor.mean.to(device)
         self._std = model.data_preprocessor.std.to(device)
         # Frames are decoded as RGB; a model that wants BGR gets its channels turned round.

@@ -1,7 +1,7 @@
 """Which clips make a batch, as a function of seed and epoch alone."""
 
 from collections.abc import Iterator, Sequence, Sized
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 from mmengine.dist import get_dist_info
@@ -98,7 +98,8 @@ class PKSampler:
         self.identities, self.clips, self.seed, self.epoch = identities, clips, seed, 0
         self._sides = [[own] for own in self._tracklets]
         if balance is not None:
-            self._sides = _sides(self._tracklets, dataset.table[balance].to_numpy(object), balance)
+            table = cast("Viewed", dataset).table
+            self._sides = _sides(self._tracklets, table[balance].to_numpy(object), balance)
         self._groups = np.array([-(-len(own) // clips) for own in self._tracklets])
         self.batches = _most_batches(self._groups, identities)
 

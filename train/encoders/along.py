@@ -109,7 +109,8 @@ class AlongTime(nn.Module):
 
 def _silent(block: Block) -> Block:
     """Let a block add nothing at first."""
-    for layer in (block.attn.proj, block.mlp.fc2):
+    last: Any = (block.attn.proj, block.mlp.fc2)
+    for layer in last:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return block

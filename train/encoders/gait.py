@@ -67,7 +67,7 @@ class SilhouetteEncoder(nn.Module):
         """Return the cells `(B, T, h, w, C)` of the frames, and losses of its own by name."""
         given = inputs["silhouettes"]
         maps = F.adaptive_avg_pool2d(given.flatten(0, 1)[:, None].float(), self.size)
-        return _cells_of(self.stages(self.stem(maps)), given.shape[:2]), {}
+        return _cells_of(self.stages(self.stem(maps)), torch.Size(given.shape[:2])), {}
 
 
 @MODELS.register_module()
@@ -156,7 +156,7 @@ class TokenGaitEncoder(nn.Module):
             "part_smooth": _smooth(parts),
             "diversity": sameness(used),
         }
-        batch = inputs["frames"].shape[:2]
+        batch = torch.Size(inputs["frames"].shape[:2])
         parts, looks = self._some_lacking(parts, looks, batch)
         fused = self.fusion(self.part_stem(parts), self.look_stem(looks))
         return _cells_of(self.stages(fused), batch), terms
@@ -173,7 +173,7 @@ class TokenGaitEncoder(nn.Module):
 
     def _map(self, shares: Tensor, inputs: Inputs) -> tuple[Tensor, torch.Size]:
         """Return what is known of places `(M, S)` as maps `(N, S, H, W)` of `size`."""
-        batch = inputs["frames"].shape[:2]
+        batch = torch.Size(inputs["frames"].shape[:2])
         maps = shares.unflatten(0, (batch.numel(), *self.tokens.cells)).permute(0, 3, 1, 2)
         return F.interpolate(maps, self.size, mode="bilinear"), batch
 

@@ -31,15 +31,15 @@ class SpectrumConv(nn.Conv2d):
         self.weight, self.bias = conv.weight, conv.bias
         self.infrared = nn.Parameter(torch.zeros_like(conv.weight))
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the map of frames `(N, 2 * C, H, W)` that `by_spectrum` made, or `(N, C, H, W)`.
 
         The latter are visible.
         """
-        if frames.shape[1] == self.in_channels:
-            return super().forward(frames)
+        if input.shape[1] == self.in_channels:
+            return super().forward(input)
         weight = torch.cat([self.weight, self.infrared], dim=1)
-        return F.conv2d(frames, weight, self.bias, self.stride, self.padding, self.dilation)
+        return F.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation)
 
 
 def give_stems(encoder: nn.Module) -> None:

@@ -90,12 +90,13 @@ class RefreshHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Refresh when it is time; between two refreshes the checkpoint carries what was made."""
-        model = bare(runner.model)
+        model: Any = bare(runner.model)
         model.begin_epoch(runner.epoch, runner.max_epochs)
         if runner.epoch % self._every == 0:
             dataset = runner.train_dataloader.dataset
             dataset.workers = runner.train_dataloader.num_workers
-            with runner.optim_wrapper.autocast():
+            wrapper: Any = runner.optim_wrapper
+            with wrapper.autocast():
                 model.refresh(dataset)
             runner.message_hub.update_info("shown", model.shown(dataset))
 

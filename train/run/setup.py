@@ -71,9 +71,10 @@ def take_needs(config: Config) -> list[str]:
     """
     data = config["train_dataloader"]["dataset"]
     model = config["model"]
-    MODELS.get(model["type"]).check(model.get("weights") or {}, model.get("without") or ())
+    kind: Any = MODELS.get(model["type"])
+    kind.check(model.get("weights") or {}, model.get("without") or ())
     data["needs"] = sorted(_needs(model, "needs"))
-    if not MODELS.get(model["type"]).reads_pids:
+    if not kind.reads_pids:
         data["each_is_a_class"] = True
     return sorted(_needs(model, "needs_at_test"))
 

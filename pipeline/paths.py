@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -178,10 +178,15 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def write_atomic(path: Path) -> Generator[Path]:
+def write_atomic(path: Path, is_kept: bool = True) -> Generator[Path]:
     """Yield a temporary file beside `path`, which takes its name when the block succeeds.
 
     A reader sees the old file or the whole new one, whatever happens in between.
+
+    Args:
+        path: The file.
+        is_kept: Wait until the disk has it; one of a million small files need not survive a
+            loss of power.
 
     Raises:
         PipelineError: If a folder, pipe or device stands there.
@@ -192,9 +197,11 @@ def write_atomic(path: Path) -> Generator[Path]:
     try:
         yield temporary
         _readable(temporary)
-        _fsync(temporary)
+        if is_kept:
+            _fsync(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
+        if is_kept:
+            _fsync(path.parent)
     except PipelineError:
         raise
     except Exception as error:
@@ -205,6 +212,17 @@ def write_atomic(path: Path) -> Generator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_together(files: Iterable[Path]) -> Generator[list[Path]]:
+    """Yield a temporary file for each of some files that say one thing: all are new, or none.
+
+    Raises:
+        PipelineError: If a folder, pipe or device stands at one of them.
+    """
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(write_atomic(file)) for file in files]
 
 
 def _readable(file: Path) -> None:

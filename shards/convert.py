@@ -164,7 +164,8 @@ def _write_json(files: list[Path], xyz: "np.ndarray", table: "pa.Table") -> None
             "status": status,
             "interpolated": interpolated,
         }
-        file.write_text(json.dumps(content))
+        with paths.write_atomic(file, is_kept=False) as temporary:
+            temporary.write_text(json.dumps(content))
 
 
 def _import(dataset: str, folder: Path, kind: Kind, frames: dict[str, list[Path]]) -> int:

@@ -281,11 +281,11 @@ def _publish(
     about = {"dataset": metrics["dataset"], "protocol": metrics["protocol"]}
     about |= told_names(names, cameras)
     table = pa.Table.from_pylist(rows, schema=schema.with_metadata(schema.PER_QUERY, **about))
-    for name, text in texts.items():
-        with paths.write_atomic(folder / f"{name}.json") as temporary:
+    made = [folder / "per_query.parquet", *(folder / f"{name}.json" for name in texts)]
+    with paths.write_together(made) as (queries, *others):
+        pq.write_table(table, queries, compression="zstd")
+        for temporary, text in zip(others, texts.values(), strict=True):
             temporary.write_text(text, encoding="utf-8")
-    with paths.write_atomic(folder / "per_query.parquet") as temporary:
-        pq.write_table(table, temporary, compression="zstd")
 
 
 def _rows(results: "list[Scored]", kind: str) -> list[dict[str, Any]]:

@@ -14,24 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.disk.damage import spoil
-from tests.disk.project import COMMANDS, Command, Done, build, call
+from tests.disk.project import COMMANDS, Command, Done, call
 
 QUICK, MANY = 3, 40
 PATIENCE_S = 20
 ROOM_BYTES = 4 << 30
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_waiting_for_the_disk():
-    """Nothing is pulled out here, and a busy disk takes a second for each file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, tiny_weights, scheduler):
-    return build(tmp_path_factory.mktemp("built"), tiny_weights, scheduler)
 
 
 def files_of(command: Command) -> list[Path]:

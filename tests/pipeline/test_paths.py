@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import socket
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.paths import (
     read_bytes,
     sweep,
     write_atomic,
+    write_together,
 )
 
 NULL = Path("/dev/null")
@@ -142,3 +144,22 @@ def test_a_dataset_that_was_unpacked_lies_where_it_was_unpacked(tmp_path, monkey
     assert dataset_root("a") == Path("data/unpacked/a")
     with pytest.raises(PipelineError, match="leads out of"):
         dataset_root("../../etc")
+
+
+def test_files_that_say_one_thing_are_all_new_or_none(tmp_path):
+    files = [tmp_path / "scores.json", tmp_path / "curve.json"]
+    files[0].write_text("old")
+
+    def fail() -> None:
+        with write_together(files) as temporary:
+            temporary[0].write_text("new")
+            raise OSError(errno.EIO, "failing")
+
+    with pytest.raises(OSError, match="failing"):
+        fail()
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.json"]
+    assert files[0].read_text() == "old"
+    with write_together(files) as temporary:
+        for one in temporary:
+            one.write_text("new")
+    assert [file.read_text() for file in files] == ["new", "new"]

@@ -115,7 +115,7 @@ def found(clone) -> dict[str, set[str]]:
     return made
 
 
-READ_FRAMES = ("index", "pose2d", "silhouettes", "shards")
+READ_FILES = ("index", "captions", "pose2d", "silhouettes", "shards")
 
 
 def expected(knob: str) -> set[str]:
@@ -137,7 +137,7 @@ def expected(knob: str) -> set[str]:
         return own[section]
     if section == "datasets":
         return {
-            "source": {f"{stage}@walkers" for stage in READ_FRAMES},
+            "source": {f"{stage}@walkers" for stage in READ_FILES},
             "format": {"index@walkers"}, "counts": {"index@walkers"},
             "pose2d": {"pose2d@walkers"}, "pose3d": {"pose3d@walkers"},
         }[key]  # fmt: skip

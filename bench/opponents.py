@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import seconds
-from pipeline.errors import PipelineError
 
 FRAMES, BATCHES, BATCH_FRAMES = 96, 6, 64
 # Ways to run the bare network on batches.
@@ -48,20 +47,6 @@ def stock(config: Path, weights: Path) -> Callable[[bool, int], float]:
 
     infer(False, 1)
     return infer
-
-
-def check_rtmlib() -> None:
-    """Check that the opponent on ONNX Runtime is installed.
-
-    Raises:
-        PipelineError: If it is not.
-    """
-    missing = [name for name in ("rtmlib", "onnxruntime", "onnx") if not find_spec(name)]
-    if missing:
-        raise PipelineError(
-            f"{', '.join(missing)} is not installed. Run: pip install '.[onnx]' && pip install "
-            "--no-deps rtmlib==0.0.16, or leave its cases out (--case)"
-        )
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import typer
 
 from bench.extraction import project, random_weights, warm, write_spec
 from bench.measure import Case, Json, case, compare_peak_memory, finish
-from bench.opponents import bare_forward, check_rtmlib, rtmlib, stock
+from bench.opponents import bare_forward, rtmlib, stock
 from pipeline import console
 from pipeline.cli import run
 from pipeline.errors import PipelineError, did_you_mean
@@ -149,8 +149,6 @@ def main(
         if name not in known:
             raise PipelineError(f"{name!r} is no case here. {did_you_mean(name, known)}")
     chosen = cases or known
-    if any(name.endswith("rtmlib") for name in chosen):
-        check_rtmlib()
     console.say(f"cases: {', '.join(chosen)}")
     found: dict[str, Case] = {}
     for precision in precisions:

@@ -77,12 +77,12 @@ def test_every_system_can_be_exported(system, tmp_path):
 
 
 def test_features_that_differ_are_not_published(tmp_path, monkeypatch):
-    monkeypatch.setattr("evaluate.publish.export.TOLERANCE", -1.0)
+    monkeypatch.setitem(export.__globals__, "TOLERANCE", -1.0)
     with pytest.raises(PipelineError, match="describes clips otherwise than PyTorch"):
         export(of("visual"), tmp_path / "model.onnx")
 
 
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("evaluate.publish.export.EXTRA", ("onnx", "no_such_package"))
+    monkeypatch.setitem(export.__globals__, "EXTRA", ("onnx", "no_such_package"))
     with pytest.raises(PipelineError, match=r"no_such_package is not installed. Run: pip install"):
         export(of("visual"), tmp_path / "model.onnx")

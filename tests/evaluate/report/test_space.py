@@ -12,6 +12,7 @@ from evaluate.report import space
 from pipeline.stage import Stage, start
 from tests.fake_extraction import Extracted, write_shards_of
 from tests.models import publish
+from tests.train.tiny import rows, write_shards
 
 TRAINED = [
     (f"{pid:04}C{camera + 1}T0001", pid, camera, "train", 6)
@@ -74,6 +75,7 @@ def test_the_diamond_of_a_test_person_is_its_mean(project):
     }
     Path("data/features").mkdir(parents=True)
     pq.write_table(pa.table(columns), "data/features/fake.parquet")
+    write_shards(Path("data/shards/fake"), rows({"train": [3]}))
     found = space.test_points(start("report", "fake"))
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     # Distractors are many persons under one number.

@@ -1,6 +1,7 @@
 """Where everything lies: one function per kind of file, relative to the project folder."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import re
@@ -194,6 +195,9 @@ def write_atomic(path: Path, is_kept: bool = True) -> Generator[Path]:
     regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if is_kept:
+        # A stage may publish more than the output whose folder is swept before it.
+        _sweep(path.parent, f"{glob.escape(path.name)}.*")
     try:
         yield temporary
         _readable(temporary)
@@ -237,7 +241,11 @@ def sweep(output: Path) -> None:
     Where that is no output by itself, others may be writing into it just now: those that live keep
     their files.
     """
-    for file in (output if output.is_dir() else output.parent).glob(".*.tmp"):
+    _sweep(output if output.is_dir() else output.parent, "*")
+
+
+def _sweep(folder: Path, name: str) -> None:
+    for file in folder.glob(f".{name}.tmp"):
         found = _TEMPORARY.fullmatch(file.name)
         if found and not Path("/proc", found[1]).exists():
             file.unlink(missing_ok=True)

@@ -146,6 +146,24 @@ def test_a_dataset_that_was_unpacked_lies_where_it_was_unpacked(tmp_path, monkey
         dataset_root("../../etc")
 
 
+def test_a_file_is_written_without_what_killed_runs_left_of_it(tmp_path):
+    dead, other, alive = (
+        tmp_path / name
+        for name in (
+            ".a[1].json.4194305.tmp",
+            ".b.json.4194305.tmp",
+            f".a[1].json.{os.getppid()}.tmp",
+        )
+    )
+    for file in (dead, other, alive):
+        file.write_text("half")
+    with write_atomic(tmp_path / "a[1].json") as temporary:
+        temporary.write_text("whole")
+    assert not dead.exists()
+    assert other.exists()
+    assert alive.exists()
+
+
 def test_files_that_say_one_thing_are_all_new_or_none(tmp_path):
     files = [tmp_path / "scores.json", tmp_path / "curve.json"]
     files[0].write_text("old")

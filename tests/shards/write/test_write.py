@@ -112,7 +112,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
     out = project / "work/try/trial/data/shards/fake"
     undisturbed = contents(out)
     shutil.rmtree(out)
-    work = project / "work/try/trial/work/shards/fake"
+    work = project / "work/try/trial" / "work/shards/fake"
     for finished in (1, 3, 6):
         run = subprocess.Popen(
             [sys.executable, "-m", "shards.write", "-d", "fake", "shards.shard_mb=1"],
